@@ -1,0 +1,1 @@
+//! Floor 4: the admin address: health, status, metrics.

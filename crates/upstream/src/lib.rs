@@ -1,0 +1,1 @@
+//! Floor 2: delivery: endpoints, breaker, pools, attempts.
