@@ -1,1 +1,24 @@
-//! Floor 0: the vocabulary of the gateway and the pure pieces that several rooms need.
+//! Floor 0: the vocabulary of the gateway (Exchange, Body, Reply, Problem, Policy) and the pure
+//! pieces that several rooms need. Nothing here opens a socket, starts a task or reads a file.
+
+pub mod body;
+pub mod build;
+pub mod clock;
+pub mod exchange;
+pub mod mask;
+pub mod metrics;
+pub mod path;
+pub mod policy;
+pub mod problem;
+pub mod record;
+pub mod worker;
+
+pub use body::{Body, BodyError};
+pub use build::{Build, Parts, Task};
+pub use clock::Clock;
+pub use exchange::{Claims, Exchange, Params, Peer};
+pub use path::{CanonicalPath, PathError};
+pub use policy::{LocalBoxFuture, Policy, Response, Step, Verdict};
+pub use problem::{Code, FieldError, Origin, Problem, Reply};
+pub use record::{Call, Event, Field, Outcome, Record};
+pub use worker::{Live, Worker};

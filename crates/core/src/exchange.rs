@@ -1,0 +1,159 @@
+//! One request and its response, on their way through the house. Owned by one worker.
+
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::body::Body;
+use crate::path::CanonicalPath;
+use crate::record::Record;
+use crate::worker::Worker;
+
+/// Values of a route's `{name}` segments, percent-decoded once.
+pub type Params = SmallVec<[(Arc<str>, Box<str>); 2]>;
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The address of the listener that accepted it, as configured.
+    pub listener: Arc<str>,
+}
+
+/// What a verified token says.
+#[derive(Debug)]
+pub struct Claims {
+    /// The issuer's name in the configuration.
+    pub issuer: Arc<str>,
+    pub all: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Claims {
+    /// The claim at a dotted path: `sub`, `org.id`.
+    pub fn at(&self, path: &str) -> Option<&serde_json::Value> {
+        let mut parts = path.split('.');
+        let first = self.all.get(parts.next()?)?;
+        parts.try_fold(first, |value, part| value.get(part))
+    }
+
+    /// The claim as text, when it is a string, a number or a boolean.
+    pub fn text(&self, path: &str) -> Option<std::borrow::Cow<'_, str>> {
+        match self.at(path)? {
+            serde_json::Value::String(text) => Some(text.as_str().into()),
+            serde_json::Value::Number(number) => Some(number.to_string().into()),
+            serde_json::Value::Bool(value) => Some(if *value { "true" } else { "false" }.into()),
+            _ => None,
+        }
+    }
+}
+
+/// One request and what has become of it.
+pub struct Exchange {
+    pub worker: Rc<Worker>,
+    pub peer: Rc<Peer>,
+    /// The client's address, as far as trusted proxies vouch for it.
+    pub client_ip: IpAddr,
+    pub request_id: Arc<str>,
+    /// Method, URI and headers, hop-by-hop headers already gone. What policies change here goes on.
+    pub request: http::request::Parts,
+    pub path: CanonicalPath,
+    pub body: Body,
+    pub params: Params,
+    /// The name of the route that matched.
+    pub route: Arc<str>,
+    pub jwt: Option<Arc<Claims>>,
+    /// How much of the body a policy may read into memory, in bytes.
+    pub buffer_limit: u64,
+    pub record: Record,
+    guards: Vec<Box<dyn Any>>,
+}
+
+impl Exchange {
+    /// A new exchange, before a route was found.
+    #[allow(clippy::too_many_arguments)] // it is the one constructor, and each part is its own thing
+    pub fn new(
+        worker: Rc<Worker>,
+        peer: Rc<Peer>,
+        client_ip: IpAddr,
+        request: http::request::Parts,
+        path: CanonicalPath,
+        body: Body,
+        buffer_limit: u64,
+        record: Record,
+    ) -> Self {
+        let request_id = Arc::clone(&record.request_id);
+        Self {
+            worker,
+            peer,
+            client_ip,
+            request_id,
+            request,
+            path,
+            body,
+            params: Params::new(),
+            route: Arc::from(""),
+            jwt: None,
+            buffer_limit,
+            record,
+            guards: Vec::new(),
+        }
+    }
+
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.request.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The first query parameter of this name, decoded (`+` is a space).
+    pub fn query(&self, name: &str) -> Option<String> {
+        query_pairs(self.request.uri.query().unwrap_or_default())
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+
+    /// Keeps `guard` until the last byte of the answer has left or the client is gone: what its
+    /// `Drop` undoes is undone in every case.
+    pub fn guard(&mut self, guard: impl Any) {
+        self.guards.push(Box::new(guard));
+    }
+}
+
+/// The decoded pairs of a query, in order. `a&b=1` gives `("a", "")` and `("b", "1")`.
+pub fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> + '_ {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode_query(name), decode_query(value))
+    })
+}
+
+fn decode_query(text: &str) -> String {
+    let spaced = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_pairs_are_decoded_and_keep_their_order() {
+        let pairs: Vec<_> = query_pairs("a=1&b&a=x+y%20z&=q").collect();
+        let want = [("a", "1"), ("b", ""), ("a", "x y z"), ("", "q")];
+        assert_eq!(pairs, want.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn claims_are_found_by_dotted_path() {
+        let all = serde_json::json!({ "sub": "u-1", "org": { "id": 7 }, "roles": ["a"] });
+        let claims = Claims { issuer: "shop".into(), all: all.as_object().unwrap().clone() };
+        assert_eq!(claims.text("sub").as_deref(), Some("u-1"));
+        assert_eq!(claims.text("org.id").as_deref(), Some("7"));
+        assert_eq!(claims.text("roles"), None);
+        assert_eq!(claims.text("org.name"), None);
+    }
+}

@@ -1,0 +1,148 @@
+//! What is known about one exchange when it ends: the source of the log line, the metrics and what
+//! `explain` shows. Policies and targets write typed facts here; nobody formats text on the way.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use smallvec::SmallVec;
+
+use crate::problem::{Origin, Problem};
+
+/// How a policy's look at an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    Refused,
+    /// It would have refused, and only watches.
+    Observed,
+    Changed,
+    /// It had nothing to do here.
+    Skipped,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Refused => "refused",
+            Self::Observed => "observed",
+            Self::Changed => "changed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// A fact that a policy states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    Text(Arc<str>),
+    Word(&'static str),
+    Number(u64),
+}
+
+impl From<u64> for Field {
+    fn from(value: u64) -> Self {
+        Self::Number(value)
+    }
+}
+
+impl From<&'static str> for Field {
+    fn from(value: &'static str) -> Self {
+        Self::Word(value)
+    }
+}
+
+impl From<Arc<str>> for Field {
+    fn from(value: Arc<str>) -> Self {
+        Self::Text(value)
+    }
+}
+
+/// What one policy did, with its facts: `("limit", "default")`, `("remaining", 41)`.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub policy: &'static str,
+    pub outcome: Outcome,
+    pub fields: SmallVec<[(&'static str, Field); 3]>,
+}
+
+impl Event {
+    pub fn new(policy: &'static str, outcome: Outcome) -> Self {
+        Self { policy, outcome, fields: SmallVec::new() }
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Field>) -> Self {
+        self.fields.push((name, value.into()));
+        self
+    }
+}
+
+/// One call of an upstream, with all its attempts.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The call's name in a composition; empty for a forward.
+    pub name: Arc<str>,
+    pub upstream: Arc<str>,
+    /// The endpoint that answered or failed last.
+    pub endpoint: Option<Arc<str>>,
+    pub attempts: u32,
+    /// The upstream's status, 0 when no answer came.
+    pub status: u16,
+    pub duration: Duration,
+    /// The problem's code when the call failed.
+    pub code: Option<&'static str>,
+}
+
+/// The problem that an exchange ended with.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub code: &'static str,
+    pub origin: Origin,
+    pub detail: String,
+    pub private: String,
+}
+
+/// All that is recorded about one exchange.
+#[derive(Debug)]
+pub struct Record {
+    pub started: Instant,
+    pub time: SystemTime,
+    pub client_ip: IpAddr,
+    pub request_id: Arc<str>,
+    /// W3C trace id, when the client sent a `traceparent`.
+    pub trace_id: Option<Arc<str>>,
+    pub method: http::Method,
+    pub version: http::Version,
+    pub host: Arc<str>,
+    /// Canonical path, masked; the raw one when it has no canonical form.
+    pub path: Box<str>,
+    /// Masked query, without the `?`.
+    pub query: Option<Box<str>>,
+    pub user_agent: Option<http::HeaderValue>,
+    pub listener: Arc<str>,
+    pub route: Option<Arc<str>>,
+    pub subject: Option<Arc<str>>,
+    pub status: u16,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub failure: Option<Failure>,
+    pub calls: SmallVec<[Call; 1]>,
+    pub events: SmallVec<[Event; 4]>,
+}
+
+impl Record {
+    pub fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    pub fn fail(&mut self, problem: &Problem) {
+        self.failure = Some(Failure {
+            code: problem.code().name,
+            origin: problem.origin(),
+            detail: problem.detail().to_owned(),
+            private: problem.private_detail().to_owned(),
+        });
+    }
+}
