@@ -1,0 +1,84 @@
+//! What a policy gets to see while its block becomes a plan, and what it gives back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::HeaderName;
+use portcullis_config::{Diagnostics, Sources, Span};
+use portcullis_core::{Build, Policy};
+
+use crate::issuers::IssuerPlan;
+use crate::rate_limit::TierPlan;
+
+/// A file that a configuration names may be at most this large, in bytes.
+const FILE_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Named things of the configuration that policies refer to.
+#[derive(Default)]
+pub struct Shared {
+    pub issuers: BTreeMap<String, Arc<IssuerPlan>>,
+    pub tiers: BTreeMap<String, Arc<TierPlan>>,
+}
+
+/// What is known about the route that a policy is planned for.
+pub struct RouteFacts {
+    pub name: Arc<str>,
+    /// The `{name}`s of its path.
+    pub params: Vec<Arc<str>>,
+    /// Every kind of policy that the route has.
+    pub kinds: Vec<&'static str>,
+}
+
+/// The desk at which a block becomes a plan.
+pub struct Planner<'a> {
+    pub out: &'a mut Diagnostics,
+    pub sources: &'a Sources,
+    pub shared: &'a Shared,
+    pub route: &'a RouteFacts,
+    /// True when the block is the inherited one, without a change by the route.
+    pub inherited: bool,
+    /// Files that were read: a change of one of them is a change of the configuration.
+    pub files: &'a mut Vec<PathBuf>,
+}
+
+impl Planner<'_> {
+    /// The text of a file that the configuration names, relative to the file that names it.
+    /// Says in the diagnostics why not.
+    pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
+        let base = self.sources.path(named_at.source).parent().unwrap_or(Path::new(""));
+        let path = base.join(path);
+        self.files.push(path.clone());
+        let text = std::fs::metadata(&path).and_then(|facts| {
+            if facts.len() > FILE_LIMIT {
+                return Err(std::io::Error::other(format!("it is larger than {FILE_LIMIT} bytes")));
+            }
+            std::fs::read_to_string(&path)
+        });
+        match text {
+            Ok(text) => Some(text),
+            Err(error) => {
+                self.out
+                    .error(named_at, format!("cannot read {}: {error}", path.display()))
+                    .hint("the path is relative to the file that names it");
+                None
+            }
+        }
+    }
+}
+
+/// A block that was understood and compiled: everything but the live parts.
+pub trait Planned: Send + Sync {
+    /// Makes the policy, taking over live parts of the running snapshot where they did not change.
+    fn build(&self, build: &mut Build<'_>) -> Arc<dyn Policy>;
+
+    /// Headers by which upstreams learn who asks: nobody else may set them.
+    fn identity_headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
+
+    /// Facts for `explain` that the settings alone do not show, such as which engine runs a mapping.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
