@@ -1,12 +1,12 @@
 //! What a route asks of a request besides host and path, and which of two routes asks for more.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::fmt;
 
 use http::header::{HOST, HeaderName};
 use http::{HeaderMap, Method};
-use portcullis_core::exchange::query_pairs;
+use percent_encoding::percent_decode_str;
+use portcullis_core::mask;
 
 use super::Query;
 use super::host::HostPattern;
@@ -26,11 +26,10 @@ impl Wanted {
         if text == "*" { Self::Present } else { Self::Exactly(text.into()) }
     }
 
-    fn accepts(&self, value: Option<&[u8]>) -> bool {
-        match (self, value) {
-            (_, None) => false,
-            (Self::Present, Some(_)) => true,
-            (Self::Exactly(wanted), Some(value)) => wanted.as_bytes() == value,
+    fn accepts(&self, value: impl Iterator<Item = u8>) -> bool {
+        match self {
+            Self::Present => true,
+            Self::Exactly(wanted) => value.eq(wanted.bytes()),
         }
     }
 
@@ -59,7 +58,8 @@ impl HeaderCondition {
     }
 
     fn holds(&self, headers: &HeaderMap) -> bool {
-        self.wanted.accepts(headers.get(&self.name).map(|value| value.as_bytes()))
+        let value = headers.get(&self.name);
+        value.is_some_and(|value| self.wanted.accepts(value.as_bytes().iter().copied()))
     }
 }
 
@@ -76,20 +76,21 @@ impl QueryCondition {
     }
 
     fn holds(&self, query: &str) -> bool {
-        let value = first_value(query, &self.name);
-        self.wanted.accepts(value.as_deref().map(str::as_bytes))
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        match pairs.find(|(name, _)| decoded(name).eq(self.name.bytes())) {
+            Some((_, value)) => self.wanted.accepts(decoded(value)),
+            None => false,
+        }
     }
 }
 
-/// The first value of a name, read as `Exchange::query` reads it. Borrowed unless it is encoded.
-fn first_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
-    query.split('&').filter(|pair| !pair.is_empty()).find_map(|pair| {
-        if pair.contains(['%', '+']) {
-            let (key, value) = query_pairs(pair).next()?;
-            return (key == name).then_some(Cow::Owned(value));
-        }
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(Cow::Borrowed(value))
+/// The bytes of a query's name or value, decoded as `Exchange::query` decodes them. Nothing is
+/// built, so that a long query costs no more than the reading.
+fn decoded(text: &str) -> impl Iterator<Item = u8> + '_ {
+    text.split('+').enumerate().flat_map(|(at, part)| {
+        let space = (at > 0).then_some(b' ');
+        space.into_iter().chain(percent_decode_str(part))
     })
 }
 
@@ -192,11 +193,26 @@ fn wanted_key(wanted: &Wanted) -> Option<Box<str>> {
     }
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for HeaderCondition {
+    /// `x-a: 1` or `x-a`. A secret is masked.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Present => f.write_str("any value"),
-            Self::Exactly(value) => write!(f, "{value:?}"),
+        f.write_str(self.name.as_str())?;
+        match &self.wanted {
+            Wanted::Present => Ok(()),
+            Wanted::Exactly(_) if mask::is_secret_header(self.name.as_str()) => {
+                write!(f, ": {}", mask::MASK)
+            }
+            Wanted::Exactly(value) => write!(f, ": {value}"),
+        }
+    }
+}
+
+impl fmt::Display for QueryCondition {
+    /// `q=1` or `q`. A secret is masked.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.wanted {
+            Wanted::Present => f.write_str(&self.name),
+            Wanted::Exactly(value) => f.write_str(&mask::query(&format!("{}={value}", self.name))),
         }
     }
 }
@@ -204,12 +220,8 @@ impl fmt::Display for Wanted {
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header(header) => {
-                write!(f, "it wants the header {} with {}", header.name, header.wanted)
-            }
-            Self::Query(query) => {
-                write!(f, "it wants the query parameter {} with {}", query.name, query.wanted)
-            }
+            Self::Header(header) => write!(f, "it wants the header {header}"),
+            Self::Query(query) => write!(f, "it wants the query parameter {query}"),
             Self::Method(methods) => {
                 let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
                 write!(f, "it takes {} only", methods.join(", "))
@@ -230,5 +242,17 @@ mod tests {
         assert!(HeaderCondition::parse("Host", "a").unwrap_err().hint.is_some());
         assert!(HeaderCondition::parse("x y", "a").is_err());
         assert_eq!(HeaderCondition::parse("X-A", "*").unwrap().name.as_str(), "x-a");
+    }
+
+    #[test]
+    fn what_is_wanted_is_shown_unless_it_is_a_secret() {
+        let header = |name, value| HeaderCondition::parse(name, value).unwrap().to_string();
+        assert_eq!(header("X-A", "1"), "x-a: 1");
+        assert_eq!(header("Authorization", "Bearer x"), "authorization: ***");
+        assert_eq!(header("Authorization", "*"), "authorization");
+        let query = |name, value| QueryCondition::parse(name, value).to_string();
+        assert_eq!(query("q", "1"), "q=1");
+        assert_eq!(query("token", "x"), "token=***");
+        assert_eq!(query("token", "*"), "token");
     }
 }

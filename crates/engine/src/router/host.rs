@@ -179,4 +179,17 @@ mod tests {
         assert!(HostPattern::parse("[::1").is_err());
         assert!(HostPattern::parse(&"a".repeat(254)).is_err());
     }
+
+    #[test]
+    fn a_suffix_takes_names_below_itself_only() {
+        let below = HostPattern::parse("*.a.b").unwrap();
+        for (host, taken) in
+            [("x.a.b", true), ("y.x.a.b", true), ("a.b", false), (".a.b", false), ("xa.b", false)]
+        {
+            assert_eq!(below.takes(host), taken, "{host}");
+            let mut hosts = Hosts::default();
+            hosts.tree(&below);
+            assert_eq!(hosts.matching(host).count() == 2, taken, "{host}");
+        }
+    }
 }

@@ -40,7 +40,7 @@
 //! (at most [`MAX_SEGMENTS`]). It is also never more than the nodes that the tree has; the power
 //! of two needs routes for every mixture of literals and names, which real ones are not. Only
 //! routes of one host and one path (those that differ in conditions alone) are tried one by one. A
-//! lookup allocates nothing for up to four names, unless an encoded query meets a query condition.
+//! lookup allocates nothing for up to four names and host suffixes of up to eight labels.
 
 mod build;
 mod condition;

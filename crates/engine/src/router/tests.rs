@@ -249,7 +249,14 @@ fn a_route_whose_conditions_fail_is_passed_over_for_a_wider_path_or_host() {
 #[test]
 fn the_first_value_of_a_header_or_parameter_counts_and_query_values_are_decoded() {
     check(
-        &["/a x-a:1", "/a?q=x%20y", "/a?caf%C3%A9=1", "/a?caf\u{e9}=1", "/a?n=x\u{a0}+&m=*"],
+        &[
+            "/a x-a:1",
+            "/a?q=x%20y",
+            "/a?caf%C3%A9=1",
+            "/a?caf\u{e9}=1",
+            "/a?n=x\u{a0}+&m=*",
+            "/a?r=x+y",
+        ],
         &[
             ("GET h /a x-a:1 x-a:2", "/a x-a:1"),
             ("GET h /a x-a:2 x-a:1", "404"),
@@ -257,6 +264,8 @@ fn the_first_value_of_a_header_or_parameter_counts_and_query_values_are_decoded(
             ("GET h /a?caf%c3%a9=1", "/a?caf\u{e9}=1"),
             ("GET h /a?caf%c3%a9=2&caf%c3%a9=1", "404"),
             ("GET h /a?&&m&n=x%C2%A0%2B", "/a?n=x\u{a0}+&m=*"),
+            ("GET h /a?r=x%2by", "/a?r=x+y"),
+            ("GET h /a?r=x+y", "404"),
         ],
     );
 }
@@ -342,6 +351,17 @@ fn the_nearest_route_has_the_longest_beginning_in_common() {
 }
 
 #[test]
+fn of_two_routes_as_near_the_more_literal_one_is_named_and_then_the_earlier() {
+    let nearest = |lines: &[&'static str], request| {
+        router(lines).nearest(&Asked::new(request).query()).copied()
+    };
+    assert_eq!(nearest(&["/{x}/b/1", "/a/b/2"], "GET h /a/b/3"), Some("/a/b/2"));
+    assert_eq!(nearest(&["/ad", "/ab"], "GET h /ac"), Some("/ad"));
+    assert_eq!(nearest(&["/ab", "/ad"], "GET h /ac"), Some("/ab"));
+    assert_eq!(nearest(&["/a/y", "/a/x"], "GET h /a/b"), Some("/a/y"));
+}
+
+#[test]
 fn explain_tells_what_became_of_every_route_in_their_order() {
     let router = router(&[
         "/a/*",
@@ -350,6 +370,7 @@ fn explain_tells_what_became_of_every_route_in_their_order() {
         "/a/b x-a:1",
         "/a/b?q=*",
         "a.com /a/b",
+        "b.com /a/c",
         "/a/c",
     ]);
     let asked = Asked::new("GET h /a/b");
@@ -360,14 +381,17 @@ fn explain_tells_what_became_of_every_route_in_their_order() {
         lines,
         [
             "POST /a/b | it takes POST only",
-            "/a/b x-a:1 | it wants the header x-a with \"1\"",
-            "/a/b?q=* | it wants the query parameter q with any value",
+            "/a/b x-a:1 | it wants the header x-a: 1",
+            "/a/b?q=* | it wants the query parameter q",
             "GET /a/{y} | it serves the request",
             "/a/* | it would serve, but a more specific route does",
         ]
     );
     let near: Vec<_> = told.near.iter().map(|near| (*near.value, near.apart)).collect();
-    assert_eq!(near, [("a.com /a/b", Apart::Host), ("/a/c", Apart::Path)]);
+    assert_eq!(
+        near,
+        [("a.com /a/b", Apart::Host), ("/a/c", Apart::Path), ("b.com /a/c", Apart::Path)]
+    );
     assert_eq!(told.result.unwrap().value, &"GET /a/{y}");
 }
 
@@ -385,6 +409,7 @@ fn a_route_with_the_very_conditions_of_others_is_shadowed() {
     assert_eq!(shadows(&["/a/{x}", "/a/{y}", "GET /a/{z}"]), ["/a/{y} < /a/{x}"]);
     assert_eq!(shadows(&["GET,POST /a", "GET /a", "POST /a"]), ["GET,POST /a < GET /a + POST /a"]);
     assert_eq!(shadows(&["GET /a x-a:* x-b:1", "GET /a x-b:1 x-a:*"]).len(), 1);
+    assert_eq!(shadows(&["GET,PUT /a", "GET,PUT /a"]), ["GET,PUT /a < GET,PUT /a"]);
     let none: [&str; 0] = [];
     assert_eq!(shadows(&["/a", "/a/", "a.com /a", "*.com /a", "/a x-a:1", "/a?q=1", "/*"]), none);
     assert_eq!(shadows(&["GET /a", "GET,HEAD /a", "/a"]), none);

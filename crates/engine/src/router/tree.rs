@@ -44,7 +44,7 @@ pub(super) struct Node {
     exact: Leaf,
     /// Patterns that go on with `/*` here.
     tail: Leaf,
-    /// The lowest number of a route at or below this node.
+    /// The lowest number of a route at or below this node. Nothing is near the root.
     first: usize,
 }
 
@@ -64,7 +64,6 @@ impl Default for Node {
 impl Node {
     pub(super) fn insert(&mut self, pattern: &Pattern, route: usize) {
         let mut node = self;
-        node.first = node.first.min(route);
         for segment in pattern.segments() {
             node = match segment {
                 Segment::Literal(text) => node.literals.entry(Arc::clone(text)).or_default(),
