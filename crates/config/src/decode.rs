@@ -255,7 +255,7 @@ impl Decode for PathBuf {
     }
 
     fn schema(_: &mut Definitions) -> serde_json::Value {
-        json!({ "type": "string", "minLength": 1 })
+        json!({ "type": ["string", "number"], "minLength": 1 })
     }
 }
 

@@ -2,6 +2,7 @@
 //! block can be complained about where it is wrong.
 
 use crate::node::{Node, Style};
+use crate::shape::Spanned;
 use crate::source::{Sources, Span};
 
 impl Sources {
@@ -9,18 +10,30 @@ impl Sources {
     /// literals (`|`), for quoted and plain text on one line, and for most folded text; where value
     /// and file cannot be matched, and for values from the environment, the whole node.
     pub fn inside(&self, node: &Node, offset: usize) -> Span {
-        let text = self.text(node.span.source);
-        let start = node.span.start as usize;
-        let found = match (node.as_text(), node.masked()) {
-            (Some(value), None) => walk(text, start, value, offset, node.style),
-            _ => None,
+        match (node.as_text(), node.masked()) {
+            (Some(value), None) => self.place(node.span, node.style, value, offset),
+            _ => node.span,
+        }
+    }
+
+    fn place(&self, span: Span, style: Style, value: &str, offset: usize) -> Span {
+        let text = self.text(span.source);
+        let Some(place) = walk(text, span.start as usize, value, offset, style) else {
+            return span;
         };
-        let Some(place) = found else { return node.span };
-        let width = text
-            .get(place..)
-            .and_then(|rest| rest.chars().next())
-            .map_or(0, |c| if matches!(c, '\r' | '\n') { 0 } else { c.len_utf8() });
-        Span::new(node.span.source, place, place + width)
+        let next = text.get(place..).and_then(|rest| rest.chars().next());
+        let width = next.filter(|c| !matches!(c, '\r' | '\n')).map_or(0, char::len_utf8);
+        Span::new(span.source, place, place + width)
+    }
+}
+
+impl Spanned<String> {
+    /// The place of byte `offset` of the text: as [`Sources::inside`].
+    pub fn inside(&self, sources: &Sources, offset: usize) -> Span {
+        match self.masked {
+            None => sources.place(self.span, self.style, &self.value, offset),
+            Some(_) => self.span,
+        }
     }
 }
 

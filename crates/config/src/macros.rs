@@ -117,10 +117,11 @@ macro_rules! choices {
             }
 
             fn schema(definitions: &mut $crate::Definitions) -> $crate::expansion::Json {
-                definitions.define(module_path!(), stringify!($name), |_| {
+                definitions.define(module_path!(), stringify!($name), |definitions| {
                     $crate::expansion::choices(
                         concat!($($doc, "\n",)* ""),
                         &[$(($word, concat!($($word_doc, "\n",)* ""))),*],
+                        definitions,
                     )
                 })
             }

@@ -43,6 +43,11 @@ pub fn parse(
     let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     let source = sources.add(path, text);
     let text = sources.shared_text(source);
+    if let Some((at, _)) = text.char_indices().find(|(_, c)| is_forbidden(*c)) {
+        out.error(Span::new(source, at, at), "a control character that YAML does not allow")
+            .hint("in \"double quotes\" it can be written as \\xNN");
+        return None;
+    }
     let mut reader = Reader {
         source,
         text: &text,
@@ -61,6 +66,12 @@ pub fn parse(
         }
         Err(Stopped) => None,
     }
+}
+
+/// YAML 1.2, 5.1. The parser takes a NUL for the end of the file, and would hide what follows.
+fn is_forbidden(c: char) -> bool {
+    let allowed = matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    (c.is_control() && !allowed) || matches!(c, '\u{fffe}' | '\u{ffff}')
 }
 
 /// Reading cannot go on; why was said.
@@ -128,7 +139,8 @@ impl Reader<'_> {
         while let Some(event) = parser.next_event() {
             let (event, marks) = event.map_err(|error| {
                 let at = self.places.byte(text, error.marker().index());
-                let (message, hint) = syntax(error.info());
+                let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
+                let (message, hint) = syntax(error.info(), before, after);
                 let complaint = self.out.error(Span::new(self.source, at, at), message);
                 hint.map(|hint| complaint.hint(hint));
                 Stopped
@@ -237,13 +249,16 @@ impl Reader<'_> {
         self.finish(node, scalar.anchor, 0, NODE_COST + text)
     }
 
-    /// A value that is not there has no place of its own: complaints go to its key.
+    /// A value that is not there has no place of its own: complaints go to its key, and for an
+    /// empty file to its beginning.
     fn place_of_nothing(&self, node: &mut Node) {
-        if let (Value::Null, Some(Frame { kind: Kind::Map { key: Key::Named(_, span), .. }, .. })) =
-            (&node.value, self.frames.last())
-            && node.span.start == node.span.end
-        {
-            node.span = *span;
+        if !matches!(node.value, Value::Null) || node.span.start != node.span.end {
+            return;
+        }
+        match self.frames.last().map(|frame| &frame.kind) {
+            Some(Kind::Map { key: Key::Named(_, span), .. }) => node.span = *span,
+            Some(_) => {}
+            None => node.span = Span::new(self.source, 0, 0),
         }
     }
 
@@ -350,11 +365,15 @@ impl Reader<'_> {
                 (Value::Map(Map::of(entries)), last)
             }
         };
-        let in_brackets =
-            self.text.get(frame.start..).is_some_and(|text| text.starts_with(['[', '{']));
+        // A closing bracket ends the value; its event covers blanks behind it too. A block has none
+        // and ends with its last value.
+        let closing = self.places.byte(self.text, marks.start.index());
+        let closed = self.text.get(closing..).is_some_and(|text| text.starts_with([']', '}']));
+        let opened = self.text.get(frame.start..).is_some_and(|text| text.starts_with(['[', '{']));
         let end = match last {
-            Some(last) if !in_brackets => last as usize,
-            _ => self.places.byte(self.text, marks.end.index()),
+            _ if opened && closed => closing + 1,
+            Some(last) => last as usize,
+            None => frame.start,
         };
         let node = Node::new(value, Span::new(self.source, frame.start, end));
         let cost = self.spent - frame.spent;
@@ -441,11 +460,12 @@ impl Places {
 /// The node of a default. Its text is the program's own; what most defaults are needs no parser.
 pub(crate) fn default_node(text: &str) -> Node {
     let nowhere = Span::default();
-    let simple = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '%');
+    let simple = |c: char| c.is_ascii_alphanumeric() || "_./%:-".contains(c);
+    let ends_simply = text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '%');
     match text {
         "{}" => return Node::new(Value::Map(Map::new()), nowhere),
         "[]" => return Node::new(Value::List(Vec::new()), nowhere),
-        _ if text.chars().all(simple) => return Node::new(plain(text), nowhere),
+        _ if ends_simply && text.chars().all(simple) => return Node::new(plain(text), nowhere),
         _ => {}
     }
     let (mut sources, mut out) = (Sources::new(), Diagnostics::new());

@@ -49,14 +49,18 @@ impl Definitions {
 
     /// The schema, or a text with `${NAME}` in place of the value.
     pub fn or_variable(&mut self, schema: Value) -> Value {
-        let variable = self.define("", VARIABLE, |_| {
+        let variable = self.variable();
+        json!({ "anyOf": [schema, variable] })
+    }
+
+    fn variable(&mut self) -> Value {
+        self.define("", VARIABLE, |_| {
             json!({
                 "type": "string",
                 "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}",
                 "description": "Filled in from the environment: ${NAME} or ${NAME:-default}.",
             })
-        });
-        json!({ "anyOf": [schema, variable] })
+        })
     }
 
     /// The whole document around the schema of a file.
@@ -141,15 +145,35 @@ impl ObjectSchema {
 }
 
 /// The schema of one of several words, each with its documentation.
-pub fn choices(documentation: &str, words: &[(&str, &str)]) -> Value {
-    let words: Vec<Value> = words
-        .iter()
-        .map(|(word, documentation)| match prose(documentation) {
-            text if text.is_empty() => json!({ "const": word }),
-            text => json!({ "const": word, "description": text }),
-        })
-        .collect();
-    json!({ "description": prose(documentation), "anyOf": words })
+pub fn choices(
+    documentation: &str,
+    words: &[(&str, &str)],
+    definitions: &mut Definitions,
+) -> Value {
+    let mut taken = Vec::new();
+    for (word, documentation) in words {
+        let mut one = Map::from_iter([("const".to_owned(), json!(word))]);
+        let text = prose(documentation);
+        if !text.is_empty() {
+            one.insert("description".into(), text.into());
+        }
+        taken.push(Value::Object(one));
+        // What YAML may make of the word.
+        match *word {
+            "on" => taken.push(json!({ "const": true })),
+            "off" => taken.push(json!({ "const": false })),
+            _ => {
+                let number = crate::scalar::number(word);
+                taken.extend(number.map(|number| json!({ "const": number.to_json() })));
+            }
+        }
+    }
+    taken.push(definitions.variable());
+    let mut schema = json!({ "description": prose(documentation), "anyOf": taken });
+    if let Some(schema) = schema.as_object_mut() {
+        schema.retain(|_, value| value != "");
+    }
+    schema
 }
 
 /// Lines of a documentation comment as one text; empty lines part paragraphs.

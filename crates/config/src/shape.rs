@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::decode::{Decode, all};
 use crate::diagnostic::Diagnostics;
-use crate::node::{Node, Value};
+use crate::node::{Node, Style, Value};
 use crate::schema::Definitions;
 use crate::source::Span;
 use crate::text::clip;
@@ -19,12 +19,13 @@ use crate::text::clip;
 pub struct Spanned<T> {
     pub value: T,
     pub span: Span,
-    masked: Option<Arc<str>>,
+    pub(crate) masked: Option<Arc<str>>,
+    pub(crate) style: Style,
 }
 
 impl<T> Spanned<T> {
     pub fn new(value: T, span: Span) -> Self {
-        Self { value, span, masked: None }
+        Self { value, span, masked: None, style: Style::Plain }
     }
 }
 
@@ -65,7 +66,7 @@ impl<T: fmt::Debug> fmt::Debug for Spanned<T> {
 impl<T: Decode> Decode for Spanned<T> {
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let value = T::decode(node, out)?;
-        Some(Self { value, span: node.span, masked: node.masked().cloned() })
+        Some(Self { value, span: node.span, masked: node.masked().cloned(), style: node.style })
     }
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
@@ -154,7 +155,8 @@ impl<T: Decode> Decode for OrOff<T> {
     }
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
-        json!({ "anyOf": [{ "enum": ["off", false] }, T::schema(definitions)] })
+        let off = definitions.or_variable(json!({ "enum": ["off", false] }));
+        json!({ "anyOf": [off, T::schema(definitions)] })
     }
 }
 

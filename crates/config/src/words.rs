@@ -1,7 +1,7 @@
 //! The YAML parser's complaints in words that say what to do.
 
 /// What is told for each complaint that is met often: a part of the parser's text, message, hint.
-const WORDS: [(&str, &str, &str); 16] = [
+const WORDS: [(&str, &str, &str); 22] = [
     ("tab", "a tab where YAML wants spaces", "indent with spaces"),
     (
         "mapping values are not allowed",
@@ -33,11 +33,25 @@ const WORDS: [(&str, &str, &str); 16] = [
         "this line is not indented enough",
         "indent what is in brackets",
     ),
+    (
+        "recursion limit",
+        "more than 64 lists and maps inside each other",
+        "is a bracket never closed?",
+    ),
+    ("unexpected character", "no plain text begins like this", "quote the whole value"),
+    ("trailing content after double-quoted", "text behind a closed quote", "quote the whole value"),
+    ("misplaced bracket", "a bracket that closes nothing", "remove it, or quote the text"),
+    ("expected node content", "a value is missing here", "is a bracket or a brace missing?"),
+    ("comment intercepting", "a comment inside of a text", "quote the text, or use a `|` block"),
     ("wrongly indented line", "this line is not indented enough", "indent it like the first line"),
 ];
 
-/// Message and hint for a complaint of the parser.
-pub(crate) fn syntax(info: &str) -> (String, Option<&'static str>) {
+/// Message and hint for a complaint of the parser. `before` and `after` are the text around it.
+pub(crate) fn syntax(info: &str, before: &str, after: &str) -> (String, Option<&'static str>) {
+    if before.ends_with('$') && after.starts_with('{') {
+        let message = "a `{` inside of brackets begins a map".to_owned();
+        return (message, Some("quote it: \"${NAME}\""));
+    }
     match WORDS.iter().find(|(part, ..)| info.contains(part)) {
         Some((_, message, hint)) => ((*message).to_owned(), Some(hint)),
         None => (format!("not valid YAML: {info}"), None),
