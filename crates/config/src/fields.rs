@@ -2,9 +2,9 @@
 //! that does not fit.
 
 use crate::decode::Decode;
+use crate::defaults::default_node;
 use crate::diagnostic::Diagnostics;
 use crate::node::{Map, Node, Value};
-use crate::read::default_node;
 use crate::source::Span;
 use crate::suggest::{did_you_mean, nearest};
 use crate::text::clip;

@@ -4,14 +4,49 @@
 //! The way through: [`parse`] makes a [`Node`] of a file, a type made by [`settings!`] or
 //! [`choices!`] decodes it, every complaint lands in one [`Diagnostics`], and the same types write
 //! the JSON Schema ([`document`]).
+//!
+//! ```
+//! use portcullis_config::{Decode, Diagnostics, ProcessEnvironment, Sources, parse, settings};
+//!
+//! settings! {
+//!     /// Tea as it should be.
+//!     pub struct Tea {
+//!         /// How long it draws.
+//!         pub draws: std::time::Duration = "3m",
+//!         /// Which leaves.
+//!         pub leaves: String,
+//!     }
+//! }
+//!
+//! let (mut sources, mut out) = (Sources::new(), Diagnostics::new());
+//! let text = "leaves: green\ndraw: 2m\n".to_owned();
+//! let node = parse(&mut sources, "tea.yaml".into(), text, &ProcessEnvironment, &mut out);
+//! let tea = node.and_then(|node| Tea::decode(&node, &mut out));
+//! // The decoder goes on after a mistake: ask whether there was one.
+//! assert!(tea.is_some() && out.has_errors());
+//! assert_eq!(
+//!     out.render(&sources, false),
+//!     "\
+//! error: unknown key `draw`
+//!  --> tea.yaml:2:1
+//!   |
+//! 2 | draw: 2m
+//!   | ^^^^
+//!   |
+//!   = hint: did you mean `draws`?
+//! "
+//! );
+//! ```
 
 mod decode;
+mod defaults;
 mod diagnostic;
 mod environment;
 mod fields;
 mod inside;
 mod macros;
 mod node;
+mod places;
 mod quantity;
 mod read;
 mod render;

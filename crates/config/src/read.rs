@@ -10,6 +10,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span as Marks};
 use crate::diagnostic::Diagnostics;
 use crate::environment::{Environment, fill};
 use crate::node::{Map, MapEntry, Node, Origin, Style, Value};
+use crate::places::Places;
 use crate::scalar::plain;
 use crate::source::{SourceId, Sources, Span};
 use crate::text::clip;
@@ -427,64 +428,5 @@ impl Reader<'_> {
             },
         }
         Ok(())
-    }
-}
-
-/// From the parser's character counts to byte offsets.
-struct Places {
-    /// The byte offset of every 64th character; empty when all characters are one byte.
-    marks: Vec<usize>,
-}
-
-const STRIDE: usize = 64;
-
-impl Places {
-    fn of(text: &str) -> Self {
-        let marks = match text.is_ascii() {
-            true => Vec::new(),
-            false => text.char_indices().step_by(STRIDE).map(|(offset, _)| offset).collect(),
-        };
-        Self { marks }
-    }
-
-    fn byte(&self, text: &str, index: usize) -> usize {
-        if self.marks.is_empty() {
-            return index.min(text.len());
-        }
-        let Some(base) = self.marks.get(index / STRIDE) else { return text.len() };
-        let rest = text.get(*base..).unwrap_or("");
-        rest.char_indices().nth(index % STRIDE).map_or(text.len(), |(offset, _)| base + offset)
-    }
-}
-
-/// The node of a default. Its text is the program's own; what most defaults are needs no parser.
-pub(crate) fn default_node(text: &str) -> Node {
-    let nowhere = Span::default();
-    let simple = |c: char| c.is_ascii_alphanumeric() || "_./%:-".contains(c);
-    let ends_simply = text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '%');
-    match text {
-        "{}" => return Node::new(Value::Map(Map::new()), nowhere),
-        "[]" => return Node::new(Value::List(Vec::new()), nowhere),
-        _ if ends_simply && text.chars().all(simple) => return Node::new(plain(text), nowhere),
-        _ => {}
-    }
-    let (mut sources, mut out) = (Sources::new(), Diagnostics::new());
-    let no_environment = |_: &str| None;
-    let node = parse(&mut sources, PathBuf::new(), text.to_owned(), &no_environment, &mut out);
-    let mut node = node.unwrap_or_else(|| Node::new(Value::Null, nowhere));
-    displace(&mut node);
-    node
-}
-
-/// A default stands in no file.
-fn displace(node: &mut Node) {
-    node.span = Span::default();
-    match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(displace),
-        Value::Map(map) => map.iter_mut().for_each(|entry| {
-            entry.key_span = Span::default();
-            displace(&mut entry.value);
-        }),
-        _ => {}
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::decode::Decode;
-use crate::read::default_node;
+use crate::defaults::default_node;
 
 /// Under this name stands the schema of a text with `${NAME}`.
 const VARIABLE: &str = "FromEnvironment";

@@ -8,7 +8,11 @@ const WORDS: [(&str, &str, &str); 22] = [
         "a `:` where no key can stand",
         "check the indentation, and quote a text that holds `: `",
     ),
-    ("illegal placement of ':'", "a `:` where no key can stand", "quote a text that holds `: `"),
+    (
+        "illegal placement of ':'",
+        "a `:` where no key can stand",
+        "is a bracket or a quote above never closed?",
+    ),
     (
         "block mapping, did not find expected key",
         "expected a key",

@@ -95,6 +95,10 @@ fn what_is_not_yaml_is_told_in_plain_words() {
         ("doors: *gone\n", "1:8 nothing above has this name [quote a text that begins with `*`]"),
         ("match: @x\n", "1:8 no plain text begins like this [quote the whole value]"),
         ("match: 'a' b\n", "1:12 text behind a closed quote [quote the whole value]"),
+        (
+            "doors: [a\nmatch: b\n",
+            "2:6 a `:` where no key can stand [is a bracket or a quote above never closed?]",
+        ),
         ("]", "1:1 a bracket that closes nothing [remove it, or quote the text]"),
         ("{", "1:2 a value is missing here [is a bracket or a brace missing?]"),
         ("match: \"\\q\"", "1:8 an unknown `\\` escape [in 'single quotes' a `\\` is plain text]"),
