@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
 use super::fields::{Fields, bytes_of};
@@ -33,6 +33,8 @@ pub struct Ask {
     pub body: AskBody,
     pub trailers: Fields,
     pub http2: bool,
+    /// The address to come from, for gateways that tell clients apart by it.
+    pub from: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -86,8 +88,12 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub async fn open(address: SocketAddr, http2: bool) -> Result<Self> {
-        let stream = TcpStream::connect(address).await.context("connecting to the gateway")?;
+    pub async fn open(address: SocketAddr, http2: bool, from: Option<IpAddr>) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(from) = from {
+            socket.bind(SocketAddr::new(from, 0)).with_context(|| format!("coming from {from}"))?;
+        }
+        let stream = socket.connect(address).await.context("connecting to the gateway")?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
         let (sender, task) = if http2 {
@@ -172,7 +178,7 @@ async fn collect(got: &mut Got, mut body: Incoming) {
 
 /// One request on a connection of its own.
 pub async fn ask(address: SocketAddr, ask: &Ask, bound: Duration) -> Result<Got> {
-    Connection::open(address, ask.http2).await?.send(ask, bound).await
+    Connection::open(address, ask.http2, ask.from).await?.send(ask, bound).await
 }
 
 /// What came back to raw bytes.

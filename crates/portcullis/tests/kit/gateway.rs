@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail};
 use tokio::process::{Child, Command};
 
+use super::BOUND;
 use super::lines::Lines;
 use super::pause::within;
-use super::BOUND;
 
 /// What a name in the environment is set to.
 pub type Environment = [(String, String)];

@@ -56,8 +56,12 @@ impl Issuer {
     pub fn start() -> Result<Self> {
         let upstream = Upstream::start("issuer", Vec::new())?;
         let url = RefCell::new(upstream.url());
-        let issuer =
-            Self { upstream, generation: Cell::new(FORGER + 1), mood: Cell::new(Mood::Healthy), url };
+        let issuer = Self {
+            upstream,
+            generation: Cell::new(FORGER + 1),
+            mood: Cell::new(Mood::Healthy),
+            url,
+        };
         issuer.publish()?;
         Ok(issuer)
     }

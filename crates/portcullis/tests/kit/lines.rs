@@ -50,12 +50,15 @@ impl Lines {
     /// The last `count` lines, as one text.
     pub fn tail(&self, count: usize) -> String {
         let lines = self.lines.borrow();
-        lines.iter().skip(lines.len().saturating_sub(count)).fold(String::new(), |mut text, line| {
-            text.push_str("    ");
-            text.push_str(line);
-            text.push('\n');
-            text
-        })
+        lines.iter().skip(lines.len().saturating_sub(count)).fold(
+            String::new(),
+            |mut text, line| {
+                text.push_str("    ");
+                text.push_str(line);
+                text.push('\n');
+                text
+            },
+        )
     }
 
     /// Waits until `found` sees what it wants in the lines from `start` on.

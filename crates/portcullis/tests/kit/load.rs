@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Result;
 use tokio::task::JoinSet;
 
-use super::client::{Ask, Connection, Got};
 use super::BOUND;
+use super::client::{Ask, Connection, Got};
 
 /// What the load has seen so far.
 #[derive(Debug, Default)]
@@ -48,8 +48,7 @@ impl Load {
         ask: &Ask,
         good: fn(&Got) -> Result<(), String>,
     ) -> Self {
-        let mut load =
-            Self { tally: Rc::default(), stop: Rc::default(), clients: JoinSet::new() };
+        let mut load = Self { tally: Rc::default(), stop: Rc::default(), clients: JoinSet::new() };
         for _ in 0..clients {
             let (tally, stop) = (Rc::clone(&load.tally), Rc::clone(&load.stop));
             load.clients.spawn_local(client(address, ask.clone(), good, tally, stop));
@@ -95,7 +94,7 @@ async fn client(
             Some(connection) => Ok(connection),
             None => {
                 tally.connections.set(tally.connections.get() + 1);
-                Connection::open(address, ask.http2).await
+                Connection::open(address, ask.http2, ask.from).await
             }
         };
         let mut connection = match opened {
