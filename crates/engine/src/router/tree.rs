@@ -103,7 +103,7 @@ impl Node {
             let label = self.labels.get(at)?;
             Some((in_common(label, segment), self.literals.get(label)?))
         });
-        alike.max_by_key(|(common, node)| (*common, std::cmp::Reverse(node.first)))
+        alike.max_by_key(|(shared, node)| (*shared, std::cmp::Reverse(node.first)))
     }
 }
 
