@@ -4,14 +4,16 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures_util::future::join_all;
+use tokio::net::TcpStream;
 
 use crate::fill::unescape;
 use crate::kit::BOUND;
 use crate::kit::client::{self, Ask, Connection, Got, RawGot};
 use crate::kit::gateway::{self, Ended};
-use crate::kit::issuer::Mood;
+use crate::kit::issuer::{Issuer, Mood};
 use crate::kit::pause;
-use crate::language::{AskSettings, Expect, IssuerMood, Step, WriteStep};
+use crate::kit::wire::Wire;
+use crate::language::{AskSettings, HangUp, IssuerMood, Step, WriteStep};
 use crate::outside::Marks;
 use crate::scene::{FILE, Scene, completed};
 use crate::{check, convert, outside};
@@ -54,23 +56,26 @@ pub async fn prepare(scene: &mut Scene, step: &Step) -> Result<()> {
 }
 
 async fn issuer(scene: &Scene, step: &Step) -> Result<()> {
-    let set = step.issuer.as_ref().and_then(|issuer| issuer.set);
-    if set.is_none() && !step.rotate_keys {
-        return Ok(());
-    }
-    let issuer = scene.issuer.as_ref().context("no issuer in this scenario")?;
+    let issuer = scene.issuer.as_ref();
     if step.rotate_keys {
-        issuer.rotate()?;
+        issuer.context("no issuer in this scenario")?.rotate()?;
     }
-    match set {
+    match step.issuer.as_ref().and_then(|issuer| issuer.set) {
+        Some(mood) => set_issuer(issuer, mood).await,
         None => Ok(()),
-        Some(IssuerMood::Down) => issuer.down().await,
-        Some(IssuerMood::Up) => issuer.up(),
-        Some(IssuerMood::Healthy) => issuer.set_mood(Mood::Healthy),
-        Some(IssuerMood::Failing) => issuer.set_mood(Mood::Failing),
-        Some(IssuerMood::Garbage) => issuer.set_mood(Mood::Garbage),
-        Some(IssuerMood::Empty) => issuer.set_mood(Mood::Empty),
-        Some(IssuerMood::Slow) => issuer.set_mood(Mood::Slow),
+    }
+}
+
+pub async fn set_issuer(issuer: Option<&Issuer>, mood: IssuerMood) -> Result<()> {
+    let Some(issuer) = issuer else { return Ok(()) };
+    match mood {
+        IssuerMood::Down => issuer.down().await,
+        IssuerMood::Up => issuer.up(),
+        IssuerMood::Healthy => issuer.set_mood(Mood::Healthy),
+        IssuerMood::Failing => issuer.set_mood(Mood::Failing),
+        IssuerMood::Garbage => issuer.set_mood(Mood::Garbage),
+        IssuerMood::Empty => issuer.set_mood(Mood::Empty),
+        IssuerMood::Slow => issuer.set_mood(Mood::Slow),
     }
 }
 
@@ -84,10 +89,10 @@ fn write_file(scene: &Scene, write: &WriteStep) -> Result<()> {
     Ok(())
 }
 
-/// Asks and looks, once or until it is as expected.
-pub async fn ask(scene: &mut Scene, step: &Step) -> Result<()> {
+/// Asks and looks, once or until it is as expected. `marks` were set before the step began.
+pub async fn ask(scene: &mut Scene, step: &Step, marks: &Marks) -> Result<()> {
     if let Some(name) = &step.background {
-        return begin(scene, step, name).await;
+        return begin(scene, step, name, marks).await;
     }
     let awaited = match &step.r#await {
         Some(name) => Some(finish(scene, name).await?),
@@ -102,9 +107,12 @@ pub async fn ask(scene: &mut Scene, step: &Step) -> Result<()> {
     }
     let shared = &*scene;
     let saved = match (awaited, step.eventually) {
-        (Some(outcome), _) => look(shared, step, &Marks::of(shared), &outcome).await?,
-        (None, Some(bound)) => pause::eventually(bound, || once(shared, step)).await?,
-        (None, None) => once(shared, step).await?,
+        (Some(outcome), _) => look(shared, step, marks, &outcome).await?,
+        (None, Some(bound)) => {
+            let attempt = async || once(shared, step, &marks.again(shared)).await;
+            pause::eventually(bound, attempt).await?
+        }
+        (None, None) => once(shared, step, marks).await?,
     };
     for (name, value) in saved {
         scene.variables.set(&format!("saved.{name}"), value);
@@ -112,10 +120,9 @@ pub async fn ask(scene: &mut Scene, step: &Step) -> Result<()> {
     Ok(())
 }
 
-async fn once(scene: &Scene, step: &Step) -> Result<Vec<(String, String)>> {
-    let marks = Marks::of(scene);
-    let outcome = perform(scene, step).await?;
-    look(scene, step, &marks, &outcome).await
+async fn once(scene: &Scene, step: &Step, marks: &Marks) -> Result<Vec<(String, String)>> {
+    let outcome = perform(scene, step, marks).await?;
+    look(scene, step, marks, &outcome).await
 }
 
 /// Looks at everything that the step names; what it saves comes back.
@@ -137,7 +144,7 @@ async fn look(
     step.save.0.iter().map(|(name, what)| check::saved(name, what, outcome)).collect()
 }
 
-async fn perform(scene: &Scene, step: &Step) -> Result<Outcome> {
+async fn perform(scene: &Scene, step: &Step, marks: &Marks) -> Result<Outcome> {
     if let Some(settings) = &step.request {
         let address = scene.gateway()?.listener(settings.listener)?;
         return requests(scene, step, settings, address).await;
@@ -146,19 +153,32 @@ async fn perform(scene: &Scene, step: &Step) -> Result<Outcome> {
         return requests(scene, step, settings, scene.gateway()?.admin()?).await;
     }
     if let Some(bytes) = &step.raw {
-        let address = scene.gateway()?.listener(step.listener)?;
-        let expect = step.expect.as_ref();
-        let answers = expect.map_or(1, |expect| expect.then.len() + usize::from(!expect.refused));
-        let closed = |expect: &Expect| expect.closed || expect.refused;
-        let last = expect.and_then(|expect| expect.then.last().or(Some(expect)));
-        let wait_for_end = last.is_some_and(closed);
-        let got = client::raw(address, &unescape(bytes)?, answers, wait_for_end, BOUND).await?;
-        return Ok(Outcome::Raw(got));
+        return raw(scene, step, &unescape(bytes)?, marks).await;
     }
     if let Some(arguments) = &step.command {
         return Ok(Outcome::Ended(command(scene, arguments).await?));
     }
     Ok(Outcome::Nothing)
+}
+
+async fn raw(scene: &Scene, step: &Step, bytes: &[u8], marks: &Marks) -> Result<Outcome> {
+    let address = scene.gateway()?.listener(step.listener)?;
+    if let Some(when) = step.hang_up {
+        let mut wire = Wire::new(TcpStream::connect(address).await?);
+        wire.write(bytes).await?;
+        let seen = async || outside::upstreams(scene, step, marks).await;
+        pause::eventually(BOUND, seen).await?;
+        if when == HangUp::AfterHead {
+            pause::within(BOUND, "the answer's head", wire.response()).await??;
+        }
+        return Ok(Outcome::Nothing);
+    }
+    let expect = step.expect.as_ref();
+    let answers = expect.map_or(1, |expect| expect.then.len() + usize::from(!expect.refused));
+    let last = expect.and_then(|expect| expect.then.last().or(Some(expect)));
+    let wait_for_end = last.is_some_and(|expect| expect.closed || expect.refused);
+    let got = client::raw(address, bytes, answers, wait_for_end, BOUND).await?;
+    Ok(Outcome::Raw(got))
 }
 
 async fn requests(
@@ -202,8 +222,7 @@ async fn on_kept(
 
 /// Starts a request that goes on while other steps run. When the step says what upstreams see, it
 /// ends as soon as they have seen it.
-async fn begin(scene: &mut Scene, step: &Step, name: &str) -> Result<()> {
-    let marks = Marks::of(scene);
+async fn begin(scene: &mut Scene, step: &Step, name: &str, marks: &Marks) -> Result<()> {
     let settings = step.request.as_ref().context("`background` wants a `request`")?;
     let address = scene.gateway()?.listener(settings.listener)?;
     let ask = convert::ask(settings, scene.issuer.as_ref())?;
@@ -219,7 +238,7 @@ async fn begin(scene: &mut Scene, step: &Step, name: &str) -> Result<()> {
         Ok(Outcome::Answers(answers))
     });
     scene.background.insert(name.to_owned(), task);
-    pause::eventually(BOUND, || outside::upstreams(scene, step, &marks)).await
+    pause::eventually(BOUND, || outside::upstreams(scene, step, marks)).await
 }
 
 async fn finish(scene: &mut Scene, name: &str) -> Result<Outcome> {

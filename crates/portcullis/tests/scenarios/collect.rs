@@ -6,6 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 use portcullis_config::{Decode, Diagnostics, Node, Sources, parse};
 
+use crate::language::{Expect, Scenario, Step};
+
 /// One scenario, not decoded yet.
 pub struct Found {
     /// Below the folder, without its ending: `routing/precedence`.
@@ -61,9 +63,19 @@ fn scenarios(root: &Path, path: &Path) -> Result<Vec<Found>> {
     let scenario = |item: &Node| {
         let name = item.get("name").and_then(Node::as_text);
         let name = name.with_context(|| format!("{}: no name", text.place(item)))?.to_owned();
+        check(&text, item)?;
         Ok(Found { file: file.clone(), name, node: item.clone(), text: Arc::clone(&text) })
     };
     items.iter().map(scenario).collect()
+}
+
+/// A scenario that cannot be read fails the whole run at once, and not only when it is played.
+fn check(text: &Text, item: &Node) -> Result<()> {
+    let scenario: Scenario = text.decode(item)?;
+    if let Some(expect) = &scenario.expect {
+        text.decode::<Expect>(expect)?;
+    }
+    scenario.steps.iter().try_for_each(|step| text.decode::<Step>(step).map(drop))
 }
 
 impl Text {

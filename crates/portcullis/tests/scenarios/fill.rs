@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use portcullis_config::{Map, MapEntry, Node, Value};
 
 /// First parts of names that only the runner has.
-const OURS: [&str; 7] = ["upstream", "issuer", "port", "taken", "listener", "admin", "saved"];
+const OURS: [&str; 7] = ["upstream", "issuer", "port", "taken", "long", "listener", "saved"];
 
 #[derive(Debug, Default)]
 pub struct Variables(BTreeMap<String, String>);

@@ -21,6 +21,8 @@ settings! {
         pub env: Texts = "{}",
         /// Scripted upstreams by name: rules, of which the first that fits answers.
         pub upstreams: Named<Vec<RuleSettings>> = "{}",
+        /// How the issuer is before the gateway starts.
+        pub issuer: IssuerMood = "healthy",
         /// What happens, in order.
         pub steps: Vec<Node> = "[]",
         /// In place of a running gateway and steps: the binary's arguments. `{file}` is the
@@ -109,6 +111,8 @@ settings! {
         pub raw: Option<String>,
         /// The listener that raw bytes go to.
         pub listener: usize = "0",
+        /// When the client of raw bytes goes away without having read the answer.
+        pub hang_up: Option<HangUp>,
         /// The binary's arguments.
         pub command: Option<Vec<String>>,
         /// The step ends when the upstreams saw what they should; `await` has the answer.
@@ -258,6 +262,16 @@ settings! {
         pub set: Option<IssuerMood>,
         /// How often its key set was asked for since the scenario began.
         pub fetches: Option<Amount>,
+    }
+}
+
+choices! {
+    /// When a client goes away.
+    pub enum HangUp {
+        /// As soon as the upstreams saw what the step says.
+        BeforeAnswer = "before_answer",
+        /// When the head of the answer has come.
+        AfterHead = "after_head",
     }
 }
 

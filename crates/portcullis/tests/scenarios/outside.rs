@@ -42,6 +42,11 @@ impl Marks {
             stderr: gateway.map_or(0, |gateway| gateway.stderr.count()),
         }
     }
+
+    /// For another attempt of the same step: what upstreams saw in the last one does not count.
+    pub fn again(&self, scene: &Scene) -> Self {
+        Self { log: self.log, stderr: self.stderr, ..Self::of(scene) }
+    }
 }
 
 pub async fn look(scene: &Scene, step: &Step, marks: &Marks, outcome: &Outcome) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::kit::issuer::Issuer;
 use crate::kit::place::{Place, hold_port};
 use crate::kit::upstream::Upstream;
 use crate::language::{RuleSettings, Scenario, Step};
+use crate::outside::Marks;
 use crate::{act, check, convert};
 
 /// The configuration's name in the scenario's directory.
@@ -41,7 +42,7 @@ pub async fn play(found: &Found) -> Result<()> {
     let mut scene = Scene::around(found)?;
     let filled = scene.variables.node(&found.node);
     let scenario: Scenario = found.text.decode(&filled)?;
-    scene.set(&scenario)?;
+    scene.set(&scenario).await?;
     if let Some(arguments) = &scenario.command {
         let config = scenario.config.as_deref();
         config.map(|text| scene.place.write(FILE, text)).transpose()?;
@@ -84,6 +85,9 @@ impl Scene {
             variables.set("issuer.url", issuer.url());
             variables.set("issuer.jwks", issuer.jwks_url());
         }
+        for length in names_of(&written, "long") {
+            variables.set(&format!("long.{length}"), "x".repeat(length.parse()?));
+        }
         let mut taken = Vec::new();
         for name in names_of(&written, "port") {
             variables.set(&format!("port.{name}"), hold_port()?.1.to_string());
@@ -106,7 +110,8 @@ impl Scene {
         })
     }
 
-    fn set(&mut self, scenario: &Scenario) -> Result<()> {
+    async fn set(&mut self, scenario: &Scenario) -> Result<()> {
+        act::set_issuer(self.issuer.as_ref(), scenario.issuer).await?;
         for entry in &scenario.upstreams {
             self.script(&entry.name, &entry.value)?;
         }
@@ -152,8 +157,9 @@ impl Scene {
         let filled = self.variables.node(node);
         check_filled(&format!("{filled:?}"))?;
         let step: Step = found.text.decode(&filled)?;
+        let marks = Marks::of(self);
         act::prepare(self, &step).await?;
-        act::ask(self, &step).await
+        act::ask(self, &step, &marks).await
     }
 
     /// What the gateway said last, for a failure's report.
