@@ -9,6 +9,7 @@ mod collect;
 mod compare;
 mod convert;
 mod fill;
+mod itself;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod language;
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(4); // they wait more than they work
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../scenarios");
     let trials = match collect::all(&root) {
-        Ok(found) => found.into_iter().map(trial).collect(),
+        Ok(found) => itself::trials().into_iter().chain(found.into_iter().map(trial)).collect(),
         Err(error) => {
             eprintln!("{error:#}");
             return ExitCode::FAILURE;
