@@ -54,6 +54,8 @@ pub struct Got {
     pub headers: Fields,
     pub body: Vec<u8>,
     pub trailers: Fields,
+    /// To the answer's head, and to its last byte.
+    pub head_took: Duration,
     pub took: Duration,
     /// Why the body broke off before its end.
     pub broken: Option<String>,
@@ -129,6 +131,7 @@ impl Connection {
         let mut got = Got {
             status: parts.status.as_u16(),
             headers: Fields::from_map(&parts.headers),
+            head_took: start.elapsed(),
             ..Got::default()
         };
         collect(&mut got, body).await;

@@ -137,6 +137,9 @@ fn timing(expect: &Expect, got: &Got) -> Result<()> {
     if let Some(bound) = expect.within {
         ensure!(got.took <= bound, "took {:?}, at most {bound:?} was expected", got.took);
     }
+    if let Some(bound) = expect.head_within {
+        ensure!(got.head_took <= bound, "the head took {:?}, more than {bound:?}", got.head_took);
+    }
     if let Some(bound) = expect.after {
         ensure!(got.took >= bound, "took {:?}, at least {bound:?} was expected", got.took);
     }

@@ -140,6 +140,10 @@ settings! {
         pub hides: Vec<String> = "[]",
         /// Stands in what the gateway wrote to standard error since the step began.
         pub stderr: OneOrMany<String> = "[]",
+        /// The same for standard output, for logs that are not JSON.
+        pub stdout: OneOrMany<String> = "[]",
+        /// Stands in what it wrote to standard error since its start.
+        pub banner: OneOrMany<String> = "[]",
         /// Samples of /metrics: the sum of all with that name and those labels.
         pub metrics: Texts = "{}",
         /// Texts that stand in files below the directory.
@@ -218,6 +222,8 @@ settings! {
         pub length: Option<Amount>,
         /// It took no longer.
         pub within: Option<Duration>,
+        /// The head came within this time: what follows was not waited for.
+        pub head_within: Option<Duration>,
         /// It took at least as long.
         pub after: Option<Duration>,
         /// The connection is closed behind the answer (raw).

@@ -56,7 +56,7 @@ pub async fn look(scene: &Scene, step: &Step, marks: &Marks, outcome: &Outcome) 
         ensure!(want.holds_count(count), "key set fetches: expected {want}, got {count}");
     }
     log(scene, step, marks, outcome).await?;
-    stderr(scene, step, marks).await?;
+    told(scene, step, marks).await?;
     hides(scene, step, marks, outcome).await?;
     for (name, amount) in &step.metrics.0 {
         let amount = Amount::parse(amount).with_context(|| format!("{name}: expected a number"))?;
@@ -179,12 +179,17 @@ async fn log(scene: &Scene, step: &Step, marks: &Marks, outcome: &Outcome) -> Re
     })
 }
 
-async fn stderr(scene: &Scene, step: &Step, marks: &Marks) -> Result<()> {
-    for want in step.stderr.iter() {
-        let stderr = &scene.gateway()?.stderr;
-        let what = format!("{want:?} on standard error");
+/// Texts that the gateway writes for people, each in some line.
+async fn told(scene: &Scene, step: &Step, marks: &Marks) -> Result<()> {
+    let all = step.stderr.iter().map(|want| (want, "standard error", marks.stderr));
+    let all = all.chain(step.banner.iter().map(|want| (want, "standard error", 0)));
+    for (want, stream, mark) in
+        all.chain(step.stdout.iter().map(|want| (want, "output", marks.log)))
+    {
+        let gateway = scene.gateway()?;
+        let lines = if stream == "output" { &gateway.log } else { &gateway.stderr };
         let there = |lines: &[String]| lines.iter().any(|line| line.contains(want)).then_some(());
-        stderr.wait_for(SOON, &what, marks.stderr, there).await?;
+        lines.wait_for(SOON, &format!("{want:?} on {stream}"), mark, there).await?;
     }
     Ok(())
 }
