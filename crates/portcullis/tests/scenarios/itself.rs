@@ -13,8 +13,10 @@ use crate::language::Expect;
 use crate::metrics;
 use crate::shapes::Amount;
 
+type Test = fn() -> Result<()>;
+
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, fn() -> Result<()>); 6] = [
+    let all: [(&str, Test); 6] = [
         ("a part of a body is found, and what differs is not", parts),
         ("amounts compare", amounts),
         ("samples are summed by their labels", samples),
@@ -22,7 +24,7 @@ pub fn trials() -> Vec<Trial> {
         ("escapes become bytes", escapes),
         ("a problem that contradicts its headers is noticed", problems),
     ];
-    let trial = |(name, test): (&str, fn() -> Result<()>)| {
+    let trial = |(name, test): (&str, Test)| {
         Trial::test(format!("the runner itself: {name}"), move || {
             test().map_err(|error| Failed::from(format!("{error:#}")))
         })
