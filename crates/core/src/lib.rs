@@ -2,6 +2,7 @@
 //! pieces that several rooms need. Nothing here opens a socket, starts a task or reads a file.
 
 pub mod body;
+pub mod breaker;
 pub mod build;
 pub mod clock;
 pub mod exchange;
