@@ -2,7 +2,7 @@
 //! is neither fooled by a sentence nor by a text that a test sends.
 
 /// The same number of lines, each of the same length in characters.
-pub fn only(text: &str) -> String {
+pub(crate) fn only(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;

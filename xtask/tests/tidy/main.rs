@@ -1,6 +1,8 @@
 //! The laws of the house that no compiler keeps. Each law is one test; what it finds it names as
 //! `file:line`, with the cure, so that nobody has to read this code to obey it.
 
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)] // all of it is a test; a panic is its answer
+
 mod code;
 mod lexicon;
 mod structure;

@@ -51,7 +51,7 @@ fn time_comes_from_the_clock() {
             }
             let above = &lines[number.saturating_sub(READS)..number];
             let allows = |line: &&str| line.contains("disallowed_methods") && gives_reason(line);
-            let whole_file = lines.iter().any(|line| line.starts_with("#![allow") && allows(&line));
+            let whole_file = lines.iter().any(|line| line.starts_with("#![allow") && allows(line));
             if !whole_file && !above.iter().any(allows) {
                 let cure = "or `#[allow(clippy::disallowed_methods)] // the reason`";
                 found.add(&source.path, number, format!("take the time from a Clock, {cure}"));

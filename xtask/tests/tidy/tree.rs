@@ -11,38 +11,38 @@ const KINDS_OF_TEXT: [&str; 12] =
     ["rs", "md", "yaml", "yml", "toml", "sh", "conf", "html", "css", "js", "json", "lua"];
 
 /// One file: its path from the project's root with `/` between the parts, and its text.
-pub struct Source {
-    pub path: String,
-    pub text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
-    pub fn is_rust(&self) -> bool {
+    pub(crate) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
     /// Whether all of the file is test code.
-    pub fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
     /// Lines with their numbers from 1.
-    pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         (1..).zip(self.text.lines())
     }
 
     /// The same lines with comments and the insides of literals blanked out: only code is left.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         code::only(&self.text)
     }
 }
 
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Every text file of the project, in the order of their paths.
-pub fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     walk(&root(), "", &mut found);
     found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -51,7 +51,7 @@ pub fn sources() -> Vec<Source> {
 }
 
 /// The Rust files alone.
-pub fn rust() -> Vec<Source> {
+pub(crate) fn rust() -> Vec<Source> {
     let mut found = sources();
     found.retain(Source::is_rust);
     found

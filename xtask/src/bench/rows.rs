@@ -1,0 +1,74 @@
+//! The table of what is measured. A row is a folder below bench/ with one configuration per peer;
+//! adding a row is adding its folder and a line here.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{needs, run};
+
+/// Connections that the load keeps open.
+pub(crate) const CONNECTIONS: u32 = 64;
+/// Where the measured process runs, alone.
+pub(crate) const PEER_CORE: usize = 0;
+/// Where load and upstream run.
+pub(crate) const OTHER_CORE: usize = 1;
+
+/// One line of the bench's table.
+pub(crate) struct Row {
+    /// Its name on the command line, and its folder below bench/.
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    /// Path and query of every request.
+    pub(crate) path: &'static str,
+    /// The gateway first: ratios are its values over each other peer's.
+    pub(crate) peers: &'static [&'static Peer],
+}
+
+pub(crate) const ROWS: &[Row] = &[Row {
+    name: "proxy",
+    what: "plain proxy, GET of 255 bytes",
+    path: "/",
+    peers: &[&GATEWAY, &NGINX],
+}];
+
+/// A program that can do a row's job.
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    /// Its configuration's name in the row's folder.
+    pub(crate) file: &'static str,
+    /// How it is started with this configuration, in the foreground.
+    pub(crate) command: fn(&Path) -> Result<Command>,
+    pub(crate) version: fn() -> String,
+}
+
+pub(crate) const GATEWAY: Peer = Peer {
+    name: "portcullis",
+    file: "portcullis.yaml",
+    command: |file| {
+        let mut command = Command::new(super::gateway()?);
+        command.arg("run").arg(file);
+        Ok(command)
+    },
+    version: || super::gateway().map_or_else(|_| String::new(), |it| run::version(&it, "version")),
+};
+
+pub(crate) const NGINX: Peer = Peer {
+    name: "nginx",
+    file: "nginx.conf",
+    command: nginx,
+    version: || run::version(needs::find("nginx").unwrap_or_default(), "-v"),
+};
+
+/// nginx in the foreground, keeping everything that it writes in its configuration's folder.
+pub(crate) fn nginx(file: &Path) -> Result<Command> {
+    let folder = file.parent().unwrap_or(file);
+    let mut command = Command::new(needs::find("nginx").unwrap_or_default());
+    command.arg("-e").arg(folder.join("start.log")).arg("-p").arg(folder).arg("-c").arg(file);
+    // Otherwise its workers become another user, who may not write into our folder.
+    if needs::is_root() {
+        command.args(["-g", "user root;"]);
+    }
+    Ok(command)
+}

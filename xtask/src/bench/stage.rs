@@ -1,0 +1,153 @@
+//! Where a peer performs: its configuration filled in, ports of its own, the upstream behind it, each
+//! on its core. Every measurement has a fresh process, so that no luck of memory layout lasts.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::report::Sample;
+use super::rows::{self, OTHER_CORE, PEER_CORE, Peer, Row};
+use super::{gauge, load, paced};
+use crate::run::{self, Guest, Room};
+
+/// Long enough for a start under valgrind.
+const START: Duration = Duration::from_secs(60);
+/// What the upstream answers with, in bytes.
+const BODY: usize = 255;
+/// How long a started process is left alone before its memory is read.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// Folder and ports of one performance.
+pub(crate) struct Stage {
+    pub(crate) room: Room,
+    pub(crate) listen: u16,
+    upstream: u16,
+    admin: u16,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Result<Self> {
+        let room = Room::new("bench")?;
+        let (listen, upstream, admin) = (run::free_port()?, run::free_port()?, run::free_port()?);
+        Ok(Self { room, listen, upstream, admin })
+    }
+
+    /// Copies a configuration into the room with `${NAME}` filled in.
+    fn fill(&self, template: &Path) -> Result<PathBuf> {
+        let text = fs::read_to_string(template).with_context(|| template.display().to_string())?;
+        let text = text
+            .replace("${DIR}", &self.room.path().to_string_lossy())
+            .replace("${LISTEN}", &self.listen.to_string())
+            .replace("${UPSTREAM}", &self.upstream.to_string())
+            .replace("${ADMIN}", &self.admin.to_string())
+            .replace("${BODY}", &"x".repeat(BODY));
+        let name = template.file_name().context("a configuration without a name")?;
+        let path = self.room.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    pub(crate) fn start_upstream(&self) -> Result<Guest> {
+        let file = self.fill(&folder().join("upstream.conf"))?;
+        let mut guest = Guest::start("upstream", OTHER_CORE, &rows::nginx(&file)?, &self.room)?;
+        guest.wait_for(self.upstream, START)?;
+        Ok(guest)
+    }
+
+    /// How this peer is started with its filled-in configuration.
+    pub(crate) fn command(&self, row: &Row, peer: &Peer) -> Result<Command> {
+        (peer.command)(&self.fill(&configuration(row, peer))?)
+    }
+
+    pub(crate) fn start(&self, name: &str, command: &Command) -> Result<Guest> {
+        let mut guest = Guest::start(name, PEER_CORE, command, &self.room)?;
+        guest.wait_for(self.listen, START)?;
+        Ok(guest)
+    }
+
+    pub(crate) fn url(&self, row: &Row) -> String {
+        format!("http://127.0.0.1:{}{}", self.listen, row.path)
+    }
+
+    /// One request by hand: that the peer does its job is seen, not assumed.
+    pub(crate) fn try_once(&self, row: &Row) -> Result<()> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.listen))?;
+        stream.set_read_timeout(Some(START))?;
+        let head = format!("GET {} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n", row.path);
+        stream.write_all(head.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let body = answer.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
+        if !answer.starts_with("HTTP/1.1 200 ") || body != BODY {
+            bail!("not the upstream's answer:\n{}", answer.chars().take(500).collect::<String>());
+        }
+        Ok(())
+    }
+
+    /// A peer that writes no access log does less than its job.
+    fn ensure_logged(&self) -> Result<()> {
+        let log = self.room.path().join("access.log");
+        let bytes = fs::metadata(&log).map(|meta| meta.len()).unwrap_or_default();
+        if bytes == 0 { bail!("no access log was written") } else { Ok(()) }
+    }
+}
+
+pub(crate) fn folder() -> PathBuf {
+    run::root().join("bench")
+}
+
+pub(crate) fn configuration(row: &Row, peer: &Peer) -> PathBuf {
+    folder().join(row.name).join(peer.file)
+}
+
+/// Requests per second that are half of what the slowest of the peers can do.
+pub(crate) fn half_load(row: &Row, peers: &[&Peer]) -> Result<u64> {
+    let mut slowest = u64::MAX;
+    for peer in peers {
+        let stage = Stage::new()?;
+        let _upstream = stage.start_upstream()?;
+        let _guest = stage.start(peer.name, &stage.command(row, peer)?)?;
+        stage.try_once(row)?;
+        load::flat_out(&stage.url(row), 1)?;
+        slowest = slowest.min(load::flat_out(&stage.url(row), 2)?.per_second());
+    }
+    Ok((slowest / 2).max(1))
+}
+
+/// One peer, once: memory before it has a neighbour, then load.
+pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result<Sample> {
+    let stage = Stage::new()?;
+    let command = stage.command(row, peer)?;
+    let guest = stage.start(peer.name, &command)?;
+    std::thread::sleep(SETTLE);
+    // The upstream is the same program as one of the peers: pages that they share would count half.
+    let idle_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
+    let _upstream = stage.start_upstream()?;
+    stage.try_once(row)?;
+    load::flat_out(&stage.url(row), 1)?;
+
+    let before = gauge::cpu_ns(&run::tree(guest.pid()))?;
+    let full = load::flat_out(&stage.url(row), seconds)?;
+    let after = gauge::cpu_ns(&run::tree(guest.pid()))?;
+    let half = paced::at_rate(stage.listen, row.path, rate, seconds)?;
+    let loaded_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
+    drop(guest);
+    stage.ensure_logged()?;
+
+    let cpu_us = after.saturating_sub(before) as f64 / 1000.0;
+    Ok(Sample {
+        requests: full.requests,
+        per_second: full.per_second(),
+        cpu_us: cpu_us / full.requests.max(1) as f64,
+        p50_us: half.percentile(50),
+        p99_us: half.percentile(99),
+        idle_kib,
+        loaded_kib,
+        instructions: 0,
+    })
+}

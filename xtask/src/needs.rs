@@ -1,0 +1,121 @@
+//! What the commands need from the system, and how to get it: installed when we may, named in one
+//! line when we may not. Nobody should have to read a page of set-up before the first test.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::run;
+
+/// A program that has to be in the PATH, and the package that brings it on each system.
+pub(crate) struct Need {
+    pub(crate) command: &'static str,
+    pub(crate) why: &'static str,
+    pub(crate) debian: &'static str,
+    pub(crate) fedora: &'static str,
+    pub(crate) alpine: &'static str,
+    pub(crate) brew: &'static str,
+}
+
+impl Need {
+    /// For a program whose package has the same name everywhere.
+    const fn same(command: &'static str, why: &'static str) -> Self {
+        Self { command, why, debian: command, fedora: command, alpine: command, brew: command }
+    }
+}
+
+pub(crate) const TEST: &[Need] =
+    &[Need::same("curl", "the demo's printed lines are run as printed")];
+
+pub(crate) const BENCH: &[Need] = &[
+    Need::same("nginx", "the peer, and the upstream of all"),
+    Need::same("wrk", "load as fast as it is answered"),
+];
+
+pub(crate) const INSTRUCTIONS: &[Need] = &[
+    Need::same("nginx", "the peer, and the upstream of all"),
+    Need::same("valgrind", "counts instructions"),
+];
+
+/// A system's way to install packages.
+struct Packager {
+    program: &'static str,
+    /// Brings its lists up to date; a fresh machine has none.
+    refresh: &'static [&'static str],
+    install: &'static [&'static str],
+    name: fn(&Need) -> &'static str,
+}
+
+const PACKAGERS: [Packager; 4] = [
+    Packager {
+        program: "apt-get",
+        refresh: &["update", "-q"],
+        install: &["install", "-y", "-q", "--no-install-recommends"],
+        name: |need| need.debian,
+    },
+    Packager {
+        program: "dnf",
+        refresh: &["makecache", "-q"],
+        install: &["install", "-y", "-q"],
+        name: |need| need.fedora,
+    },
+    Packager {
+        program: "apk",
+        refresh: &["update", "-q"],
+        install: &["add", "-q"],
+        name: |need| need.alpine,
+    },
+    Packager { program: "brew", refresh: &["--version"], install: &["install"], name: |n| n.brew },
+];
+
+/// Leaves only when everything is there.
+pub(crate) fn provide(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !is_there(need.command)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let Some(packager) = PACKAGERS.iter().find(|packager| is_there(packager.program)) else {
+        let names: Vec<_> = missing.iter().map(|need| need.command).collect();
+        bail!("please install {}: {}", names.join(", "), reasons(&missing));
+    };
+    let packages: Vec<_> = missing.iter().map(|need| (packager.name)(need)).collect();
+    // brew belongs to its user and refuses to run as root; the others want root.
+    if is_root() == (packager.program == "brew") {
+        let sudo = if is_root() { "" } else { "sudo " };
+        let line = [&[packager.program], packager.install, &packages].concat().join(" ");
+        bail!("{} is missing: run `{sudo}{line}`", reasons(&missing));
+    }
+    println!("installing {}", reasons(&missing));
+    run::loudly(Command::new(packager.program).args(packager.refresh))?;
+    let mut install = Command::new(packager.program);
+    install.args(packager.install).args(&packages);
+    // Debian starts what it installs; in runlevel 1 it does not, and our ports stay ours.
+    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+    run::loudly(&mut install)?;
+    match missing.iter().find(|need| !is_there(need.command)) {
+        None => Ok(()),
+        Some(need) => bail!("{} is still not in the PATH", need.command),
+    }
+}
+
+fn reasons(needs: &[&Need]) -> String {
+    let parts: Vec<_> = needs.iter().map(|n| format!("{} ({})", n.command, n.why)).collect();
+    parts.join(", ")
+}
+
+fn is_there(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// In the PATH, or in the two folders of system programs that a user's PATH may leave out.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut places = std::env::split_paths(&path).chain(system).map(|folder| folder.join(program));
+    places.find(|place| place.is_file())
+}
+
+pub(crate) fn is_root() -> bool {
+    run::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
