@@ -1,0 +1,216 @@
+//! Requests are written anew: their own Host, their own framing, nothing of the client's connection.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::PathAndQuery;
+use http::{Method, Request};
+use http_body::{Body as _, Frame, SizeHint};
+use portcullis_core::{Body, BodyError, Problem};
+use tokio::time::Instant;
+
+use crate::problems::PAYLOAD_TOO_LARGE;
+
+/// A request as the engine hands it over.
+pub struct Outbound {
+    pub method: Method,
+    pub path_and_query: PathAndQuery,
+    /// Without what belonged to the client's connection.
+    pub headers: HeaderMap,
+    /// What `Host` says; `None` for the endpoint's own authority.
+    pub host: Option<HeaderValue>,
+    pub body: Body,
+}
+
+/// Whatever of these a request still has, it does not go to an endpoint: framing is written here,
+/// `Expect` was answered by the gateway, and the rest belongs to one connection only.
+const NOT_SENT: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    EXPECT,
+    UPGRADE,
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The request, but for its Host when that is the endpoint's.
+pub(crate) fn write(outbound: Outbound) -> Result<Request<Outgoing>, Problem> {
+    let Outbound { method, path_and_query, mut headers, host, body } = outbound;
+    fits(&body)?;
+    for name in &NOT_SENT {
+        headers.remove(name);
+    }
+    if headers.contains_key(TE) {
+        headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
+    }
+    match body.size_hint().exact() {
+        Some(0) if !expects_content(&method) => {}
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        None => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+    if let Some(host) = host {
+        headers.insert(HOST, host);
+    }
+    let mut request = Request::new(Outgoing::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = path_and_query.into();
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// A body that is known to be too large is refused before anyone is contacted.
+fn fits(body: &Body) -> Result<(), Problem> {
+    match body {
+        Body::Incoming { inner, left, limit } if inner.size_hint().lower() > *left => {
+            Err(too_large(*limit))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn too_large(limit: u64) -> Problem {
+    Problem::new(&PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"))
+}
+
+/// Methods whose empty body is said to be empty (RFC 9110 section 8.6).
+fn expects_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// A second copy, for a method that may be sent twice (RFC 9110 section 9.2.2) and a body that is
+/// in memory.
+pub(crate) fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    if !request.method().is_idempotent() {
+        return None;
+    }
+    let mut second = Request::new(Outgoing::new(request.body().body.replay()?));
+    *second.method_mut() = request.method().clone();
+    *second.uri_mut() = request.uri().clone();
+    *second.headers_mut() = request.headers().clone();
+    Some(second)
+}
+
+/// A request's body on its way to an endpoint.
+pub(crate) struct Outgoing {
+    body: Body,
+    /// Only of a body that is not in memory: nobody waits for the others.
+    progress: Option<Rc<Progress>>,
+}
+
+impl Outgoing {
+    fn new(body: Body) -> Self {
+        let progress = (!body.can_replay() && !body.is_end_stream()).then(Progress::new);
+        Self { body, progress }
+    }
+
+    pub(crate) fn progress(&self) -> Option<Rc<Progress>> {
+        self.progress.clone()
+    }
+}
+
+/// Whose turn it is while a body streams: a client that sends slowly must not look like an upstream
+/// that answers slowly.
+pub(crate) struct Progress {
+    client_owes: Cell<bool>,
+    since: Cell<Instant>,
+}
+
+impl Progress {
+    fn new() -> Rc<Self> {
+        Rc::new(Self { client_owes: Cell::new(false), since: Cell::new(Instant::now()) })
+    }
+
+    /// True while more of the body was asked for and the client has not sent it.
+    pub(crate) fn client_owes(&self) -> bool {
+        self.client_owes.get()
+    }
+
+    /// Since when it has been that side's turn.
+    pub(crate) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    fn note(&self, waiting: bool) {
+        let waited = self.client_owes.replace(waiting);
+        // A further look at the same wait is no progress.
+        if !(waiting && waited) {
+            self.since.set(Instant::now());
+        }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(progress) = &self.progress {
+            progress.note(polled.is_pending());
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(method: Method, headers: &[(&str, &str)], body: Body) -> Request<Outgoing> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        let path_and_query = PathAndQuery::from_static("/orders?limit=1");
+        write(Outbound { method, path_and_query, headers: map, host: None, body }).unwrap()
+    }
+
+    #[test]
+    fn framing_is_the_bodys_own() {
+        let lies =
+            [("content-length", "7"), ("transfer-encoding", "gzip"), ("expect", "100-continue")];
+        let request = written(Method::POST, &lies, Body::full("abc"));
+        assert_eq!(request.headers()[CONTENT_LENGTH], "3");
+        assert_eq!(request.headers().len(), 1);
+        assert_eq!(request.uri(), "/orders?limit=1");
+        assert!(written(Method::GET, &lies, Body::Empty).headers().is_empty());
+        assert_eq!(written(Method::PUT, &[], Body::Empty).headers()[CONTENT_LENGTH], "0");
+    }
+
+    #[test]
+    fn te_is_named_by_connection() {
+        let request = written(Method::GET, &[("te", "trailers"), ("connection", "x")], Body::Empty);
+        assert_eq!(request.headers()[TE], "trailers");
+        assert_eq!(request.headers()[CONNECTION], "te");
+    }
+
+    #[test]
+    fn only_what_may_be_sent_twice_is_copied() {
+        assert!(copy(&written(Method::GET, &[], Body::Empty)).is_some());
+        assert!(copy(&written(Method::PUT, &[], Body::full("x"))).is_some());
+        assert!(copy(&written(Method::POST, &[], Body::full("x"))).is_none());
+    }
+}

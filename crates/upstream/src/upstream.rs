@@ -1,0 +1,270 @@
+//! A named group of endpoints, as all workers share it: the way of a request from breaker to answer.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header::HOST;
+use portcullis_core::breaker::{Breaker, Permit, Phase, Transition};
+use portcullis_core::metrics::Metrics;
+use portcullis_core::{Call, Clock, Live, Problem, Response, Worker};
+
+use crate::answer::{self, Home};
+use crate::attempt::{Attempt, Outcome, Timeouts};
+use crate::endpoint::{Endpoint, RETRY};
+use crate::metrics::UpstreamMetrics;
+use crate::plan::UpstreamPlan;
+use crate::pool::{Limits, Pools};
+use crate::problems::{UNAVAILABLE, UNRESOLVED};
+use crate::request::{self, Outbound};
+
+/// When nobody accepts a connection, one more endpoint is asked.
+const ENDPOINTS_ASKED: usize = 2;
+
+/// A named group of endpoints.
+pub struct Upstream {
+    name: Arc<str>,
+    live: Arc<Live>,
+    clock: Clock,
+    endpoints: Vec<Arc<Endpoint>>,
+    timeouts: Timeouts,
+    pool: Limits,
+    breaker: Option<Breaker>,
+    /// Why the breaker opened last.
+    last_reason: Mutex<Option<String>>,
+    metrics: UpstreamMetrics,
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Upstream>();
+};
+
+impl Upstream {
+    pub(crate) fn new(plan: &UpstreamPlan, clock: &Clock, metrics: &Metrics) -> Self {
+        let endpoint =
+            |address: &crate::endpoint::Address| Arc::new(Endpoint::new(address.clone()));
+        Self {
+            name: Arc::from(plan.name.as_str()),
+            live: Live::new(),
+            clock: clock.clone(),
+            endpoints: plan.endpoints.iter().map(endpoint).collect(),
+            timeouts: plan.timeouts,
+            pool: plan.pool,
+            breaker: plan.breaker.map(|settings| Breaker::new(settings, clock.now())),
+            last_reason: Mutex::default(),
+            metrics: UpstreamMetrics::new(metrics, &plan.name, plan.breaker.is_some()),
+        }
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// True for the authority of one of the endpoints, as a URL would name it.
+    pub fn has_authority(&self, authority: &str) -> bool {
+        let authority = authority.strip_suffix(":80").unwrap_or(authority);
+        let named = |endpoint: &Endpoint| endpoint.authority.eq_ignore_ascii_case(authority);
+        self.endpoints.iter().any(|endpoint| named(endpoint))
+    }
+
+    /// Host names that do not resolve now. Meant to be asked after [`Upstream::looked_up`].
+    pub fn unresolved(&self) -> impl Iterator<Item = &str> {
+        let unresolved = self.endpoints.iter().filter(|endpoint| !endpoint.is_resolved());
+        unresolved.map(|endpoint| endpoint.authority.as_str())
+    }
+
+    /// Waits until every host name was looked up once, well or not. Its tasks have to run, and a
+    /// resolver may take its time: wait with a limit.
+    pub async fn looked_up(&self) {
+        for endpoint in &self.endpoints {
+            endpoint.looked_up().await;
+        }
+    }
+
+    pub(crate) fn endpoints(&self) -> &[Arc<Endpoint>] {
+        &self.endpoints
+    }
+
+    pub(crate) fn breaker(&self) -> Option<&Breaker> {
+        self.breaker.as_ref()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn last_reason(&self) -> Option<String> {
+        self.last_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a request to one of the endpoints: the answer's head, with its body following, or why
+    /// there is none. `call` tells afterwards what happened. Dropping the future cancels the
+    /// request and says nothing about the upstream's health.
+    pub async fn send(
+        &self,
+        worker: &Rc<Worker>,
+        outbound: Outbound,
+        call: &mut Call,
+    ) -> Result<Response, Problem> {
+        let started = worker.clock.now();
+        let result = self.deliver(worker, outbound, call).await;
+        call.duration = worker.clock.now().saturating_duration_since(started);
+        if call.attempts > 0 {
+            self.metrics.duration.observe(call.duration);
+        }
+        match &result {
+            Ok(response) => call.status = response.status().as_u16(),
+            Err(problem) => call.code = Some(problem.code().name),
+        }
+        result
+    }
+
+    async fn deliver(
+        &self,
+        worker: &Rc<Worker>,
+        outbound: Outbound,
+        call: &mut Call,
+    ) -> Result<Response, Problem> {
+        let pools = worker
+            .local(&self.live, || Pools::new(&self.endpoints, self.pool, &self.metrics, worker));
+        let keeps_host = outbound.host.is_some();
+        let mut request = Some(request::write(outbound)?);
+        self.find().await?;
+        pools.keep_swept();
+        let mut last = None;
+        let known = |(place, pool): (usize, _)| {
+            let endpoint = self.endpoints.get(place)?;
+            endpoint.is_resolved().then_some((endpoint, pool))
+        };
+        for (endpoint, pool) in pools.in_turn().filter_map(known).take(ENDPOINTS_ASKED) {
+            let mut trial = match self.admit() {
+                Ok(trial) => trial,
+                Err(refused) => return Err(last.unwrap_or(refused)),
+            };
+            call.endpoint = Some(Arc::clone(&pool.label));
+            let Some(outgoing) = request.as_mut() else { break };
+            let (method, progress) = (outgoing.method().clone(), outgoing.body().progress());
+            if !keeps_host {
+                outgoing.headers_mut().insert(HOST, pool.host.clone());
+            }
+            call.attempts += 1;
+            let (timeouts, metrics) = (&self.timeouts, &self.metrics);
+            let attempt = Attempt { pool, endpoint, timeouts, metrics };
+            match attempt.run(&mut request, call).await {
+                Ok((response, connection)) => {
+                    pools.keep_swept();
+                    trial.answered(&pool.label, response.status().as_u16());
+                    let home = Home { pool: Rc::clone(pool), connection };
+                    let idle = self.timeouts.idle;
+                    return Ok(answer::receive(response, &method, home, progress, idle));
+                }
+                Err(lost) => {
+                    trial.end(lost.outcome(), || format!("{}: {}", pool.label, lost.reason()));
+                    let problem = lost.problem(&pool.label);
+                    if !lost.before_sending() {
+                        return Err(problem);
+                    }
+                    last = Some(problem);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| self.nowhere()))
+    }
+
+    /// Makes sure that there is an address to go to. Right after a start the first look-up may
+    /// still be on its way.
+    async fn find(&self) -> Result<(), Problem> {
+        let found = || self.endpoints.iter().any(|endpoint| endpoint.is_resolved());
+        if !found() {
+            let _ = tokio::time::timeout(self.timeouts.connect, self.looked_up()).await;
+        }
+        if found() { Ok(()) } else { Err(self.nowhere()) }
+    }
+
+    fn nowhere(&self) -> Problem {
+        let names: Vec<&str> = self.unresolved().collect();
+        Problem::new(&UNRESOLVED, "no address of the service is known")
+            .private(format!("no address is known for {}", names.join(", ")))
+            .retry_after(RETRY)
+            .from_upstream()
+    }
+
+    fn admit(&self) -> Result<Trial<'_>, Problem> {
+        let permit = match &self.breaker {
+            None => None,
+            Some(breaker) => match breaker.admit(self.clock.now()) {
+                Ok(permit) => {
+                    if let Some(step) = permit.transition() {
+                        self.moved(step, "it is time to try again".to_owned());
+                    }
+                    Some(permit)
+                }
+                Err(refused) => {
+                    self.metrics.rejected();
+                    let (detail, private) = match refused.probing {
+                        true => ("the service is being tried again", "all probes are out"),
+                        false => {
+                            ("the service failed several times in a row", "the breaker is open")
+                        }
+                    };
+                    return Err(Problem::new(&UNAVAILABLE, detail)
+                        .private(private)
+                        .retry_after(refused.retry_after)
+                        .from_upstream());
+                }
+            },
+        };
+        Ok(Trial { upstream: self, permit, ended: false })
+    }
+
+    /// Tells of a step of the breaker.
+    fn moved(&self, step: Transition, reason: String) {
+        let Some(breaker) = &self.breaker else { return };
+        self.metrics.transition(step, breaker.phase());
+        let (upstream, from, to) = (&self.name, step.from.as_str(), step.to.as_str());
+        if step.to != Phase::Open {
+            tracing::info!(%upstream, from, to, reason, "breaker");
+            return;
+        }
+        tracing::warn!(%upstream, from, to, reason, "breaker");
+        *self.last_reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+}
+
+/// An attempt that is out: counted once, in the metrics and by the breaker, also when its future is
+/// dropped.
+struct Trial<'u> {
+    upstream: &'u Upstream,
+    permit: Option<Permit<'u>>,
+    ended: bool,
+}
+
+impl Trial<'_> {
+    fn answered(&mut self, endpoint: &str, status: u16) {
+        let reason = || format!("{endpoint}: answered {status}");
+        self.end(Outcome::of_status(status), reason);
+    }
+
+    fn end(&mut self, outcome: Outcome, reason: impl FnOnce() -> String) {
+        self.ended = true;
+        self.upstream.metrics.attempt(outcome);
+        let Some(permit) = self.permit.take() else { return };
+        let now = self.upstream.clock.now();
+        let step = match outcome {
+            Outcome::Answered => permit.success(now),
+            Outcome::Client | Outcome::Stale => None, // dropping the permit says it all
+            _ => permit.failure(now),
+        };
+        if let Some(step) = step {
+            self.upstream.moved(step, reason());
+        }
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Outcome::Client, String::new);
+        }
+    }
+}
