@@ -75,8 +75,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let peers = options.peers(row)?;
         let measures = [Measure::CPU, Measure::P99, Measure::MEMORY];
         let mut report = Report::new(row, row.name.to_owned(), &peers, &measures)?;
-        let rate = stage::half_load(row, &peers)?;
-        report.note("half_load_per_second", rate);
+        let rate = stage::quarter_load(row, &peers)?;
+        report.note("paced_requests_per_second", rate);
         report.note("seconds_per_load", options.seconds);
         report.note("connections", rows::CONNECTIONS);
         for round in 0..options.rounds {

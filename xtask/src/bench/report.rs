@@ -20,7 +20,7 @@ pub(crate) struct Sample {
     pub(crate) per_second: u64,
     /// Microseconds of processor time per request, user and system, at full load.
     pub(crate) cpu_us: f64,
-    /// Microseconds until the end of the response, at half load.
+    /// Microseconds until the end of the response, at a quarter of full load.
     pub p50_us: u64,
     pub p99_us: u64,
     /// KiB (Pss) of the process tree before the first request, and after the load.
@@ -35,7 +35,7 @@ impl Sample {
     fn json(&self) -> Value {
         let all = json!({
             "requests": self.requests, "requests_per_second": self.per_second, "cpu_us_per_request": self.cpu_us,
-            "p50_us_half_load": self.p50_us, "p99_us_half_load": self.p99_us, "idle_pss_kib": self.idle_kib,
+            "p50_us_paced": self.p50_us, "p99_us_paced": self.p99_us, "idle_pss_kib": self.idle_kib,
             "loaded_pss_kib": self.loaded_kib, "instructions_per_request": self.instructions,
         });
         let Value::Object(mut all) = all else { return all };
@@ -56,8 +56,8 @@ impl Measure {
     pub(crate) const CPU: Self =
         Self { title: "CPU us a request", key: "cpu_us_per_request", of: |sample| sample.cpu_us };
     pub(crate) const P99: Self = Self {
-        title: "p99 us at half load",
-        key: "p99_us_half_load",
+        title: "p99 us, quarter load",
+        key: "p99_us_paced",
         of: |sample| sample.p99_us as f64,
     };
     pub(crate) const MEMORY: Self =

@@ -105,8 +105,9 @@ pub(crate) fn configuration(row: &Row, peer: &Peer) -> PathBuf {
     folder().join(row.name).join(peer.file)
 }
 
-/// Requests per second that are half of what the slowest of the peers can do.
-pub(crate) fn half_load(row: &Row, peers: &[&Peer]) -> Result<u64> {
+/// Requests per second that are a quarter of what the slowest of the peers can do: enough for queues
+/// to form where a peer is slow, and little enough that the load on its own core is never late.
+pub(crate) fn quarter_load(row: &Row, peers: &[&Peer]) -> Result<u64> {
     let mut slowest = u64::MAX;
     for peer in peers {
         let stage = Stage::new()?;
@@ -116,7 +117,7 @@ pub(crate) fn half_load(row: &Row, peers: &[&Peer]) -> Result<u64> {
         load::flat_out(&stage.url(row), 1)?;
         slowest = slowest.min(load::flat_out(&stage.url(row), 2)?.per_second());
     }
-    Ok((slowest / 2).max(1))
+    Ok((slowest / 4).max(1))
 }
 
 /// One peer, once: memory before it has a neighbour, then load.
@@ -134,7 +135,7 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
     let before = gauge::cpu_ns(&run::tree(guest.pid()))?;
     let full = load::flat_out(&stage.url(row), seconds)?;
     let after = gauge::cpu_ns(&run::tree(guest.pid()))?;
-    let half = paced::at_rate(stage.listen, row.path, rate, seconds)?;
+    let paced = paced::at_rate(stage.listen, row.path, rate, seconds)?;
     let loaded_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     drop(guest);
     stage.ensure_logged()?;
@@ -144,8 +145,8 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
         requests: full.requests,
         per_second: full.per_second(),
         cpu_us: cpu_us / full.requests.max(1) as f64,
-        p50_us: half.percentile(50),
-        p99_us: half.percentile(99),
+        p50_us: paced.percentile(50),
+        p99_us: paced.percentile(99),
         idle_kib,
         loaded_kib,
         instructions: 0,
