@@ -18,7 +18,7 @@ const NOT_USED: [(&str, &str); 9] = [
 ];
 
 /// Other people's names, which are spelled as they spell them, and English that is no name.
-const FOREIGN: [&str; 20] = [
+const FOREIGN: [&str; 21] = [
     "hyper-util",
     "hyper_util",
     "http-body-util",
@@ -28,6 +28,7 @@ const FOREIGN: [&str; 20] = [
     "tokio-util",
     "tokio_util",
     "io-util",
+    "test-util",
     ".filter(",
     "filter_map",
     "EnvFilter",
