@@ -58,6 +58,13 @@ impl CanonicalPath {
     }
 }
 
+impl Default for CanonicalPath {
+    /// The root.
+    fn default() -> Self {
+        Self("/".into())
+    }
+}
+
 impl fmt::Display for CanonicalPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

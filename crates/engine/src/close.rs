@@ -1,0 +1,102 @@
+//! The end of an exchange: problems become answers, the answer gets its last headers, and the
+//! record is written when the last byte has left.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::Method;
+use http_body::{Body as _, Frame, SizeHint};
+use portcullis_core::{Body, BodyError, Exchange, Problem, Response};
+
+use crate::listen::Line;
+use crate::open::ids::X_REQUEST_ID;
+use crate::snapshot::Snapshot;
+
+/// The answer to a problem, which the record then knows.
+pub fn problem(exchange: &mut Exchange, problem: &Problem) -> Response {
+    exchange.record.fail(problem);
+    problem.reply(&exchange.request_id).into()
+}
+
+/// The last headers of every answer; nothing follows the head of an answer to HEAD.
+pub fn finish(exchange: &mut Exchange, mut response: Response) -> Response {
+    if let Ok(id) = HeaderValue::from_str(&exchange.request_id) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    if exchange.record.method == Method::HEAD {
+        if let Some(length) = response.body().size_hint().exact()
+            && length > 0
+            && !response.headers().contains_key(CONTENT_LENGTH)
+        {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *response.body_mut() = Body::Empty;
+    }
+    exchange.record.status = response.status().as_u16();
+    response
+}
+
+/// An answer's body that owns its exchange: when it has left, or its client is gone, the record is
+/// written and the exchange's guards are dropped.
+pub struct Recorded {
+    body: Body,
+    done: bool,
+    exchange: Box<Exchange>,
+    snapshot: Rc<Arc<Snapshot>>,
+    line: Rc<Line>,
+}
+
+impl Recorded {
+    pub fn new(
+        body: Body,
+        exchange: Box<Exchange>,
+        snapshot: Rc<Arc<Snapshot>>,
+        line: Rc<Line>,
+    ) -> Self {
+        let done = body.is_end_stream();
+        Self { body, done, exchange, snapshot, line }
+    }
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                self.exchange.record.bytes_out += length as u64;
+                self.done = self.body.is_end_stream();
+            }
+            Some(Err(_)) => {}
+            None => self.done = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        let worker = &self.exchange.worker;
+        self.snapshot.metrics.observe(&self.exchange.record, worker.clock.now(), !self.done);
+        self.snapshot.log.write(worker, &self.exchange.record, !self.done);
+        self.line.request_finished();
+    }
+}

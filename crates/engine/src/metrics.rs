@@ -1,0 +1,72 @@
+//! The metrics of the request path and of the process. Those of policies and upstreams stand in
+//! their own rooms; `portcullis reference` lists them all.
+
+use portcullis_core::metrics::{Kind, Metric};
+
+pub static REQUESTS: Metric = Metric {
+    name: "portcullis_requests_total",
+    kind: Kind::Counter,
+    help: "Requests that have ended, by route and status class; route is empty when none matched.",
+    labels: &["route", "status"],
+};
+
+pub static DURATION: Metric = Metric {
+    name: "portcullis_request_duration_seconds",
+    kind: Kind::Histogram,
+    help: "From the request's head to the last byte of its answer.",
+    labels: &["route"],
+};
+
+pub static ABORTED: Metric = Metric {
+    name: "portcullis_requests_aborted_total",
+    kind: Kind::Counter,
+    help: "Requests whose client went away, or whose answer broke off, before its last byte.",
+    labels: &["route"],
+};
+
+pub static CONNECTIONS: Metric = Metric {
+    name: "portcullis_connections",
+    kind: Kind::Gauge,
+    help: "Open client connections.",
+    labels: &["listener"],
+};
+
+pub static MALFORMED: Metric = Metric {
+    name: "portcullis_malformed_requests_total",
+    kind: Kind::Counter,
+    help: "Connections closed because what came was not a request, or came too slowly.",
+    labels: &["listener", "reason"],
+};
+
+pub static ACCEPT_ERRORS: Metric = Metric {
+    name: "portcullis_accept_errors_total",
+    kind: Kind::Counter,
+    help: "Failures to accept a connection, such as too many open files.",
+    labels: &["listener"],
+};
+
+pub static DROPPED_LINES: Metric = Metric {
+    name: "portcullis_log_dropped_lines_total",
+    kind: Kind::Counter,
+    help: "Lines of the access log that were dropped because the writer was behind.",
+    labels: &[],
+};
+
+pub static CONFIG_INFO: Metric = Metric {
+    name: "portcullis_config_info",
+    kind: Kind::Gauge,
+    help: "1 for the running configuration; its hash is the label.",
+    labels: &["hash"],
+};
+
+pub static RELOADS: Metric = Metric {
+    name: "portcullis_reloads_total",
+    kind: Kind::Counter,
+    help: "Reloads of the configuration, by outcome: applied, unchanged or refused.",
+    labels: &["outcome"],
+};
+
+pub const METRICS: &[&Metric] = &[
+    &REQUESTS, &DURATION, &ABORTED, &CONNECTIONS, &MALFORMED, &ACCEPT_ERRORS, &DROPPED_LINES,
+    &CONFIG_INFO, &RELOADS,
+];

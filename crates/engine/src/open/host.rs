@@ -1,0 +1,104 @@
+//! Exactly one valid Host per request (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+
+use http::header::HOST;
+use http::request::Parts;
+
+/// A host in the form that routes compare: lower case, without port and without a trailing dot,
+/// and the authority as the client wrote it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Host {
+    pub name: String,
+    pub authority: String,
+}
+
+/// The request's host, or what is wrong with it.
+pub fn of(request: &Parts) -> Result<Host, &'static str> {
+    let mut values = request.headers.get_all(HOST).iter();
+    let header = match (values.next(), values.next()) {
+        (_, Some(_)) => return Err("the request has more than one Host header"),
+        (Some(value), None) => {
+            Some(value.to_str().map_err(|_| "the Host header has bytes that no host name has")?)
+        }
+        (None, None) => None,
+    };
+    let target = request.uri.authority().map(http::uri::Authority::as_str);
+    let authority = match (target, header) {
+        (None, None) => return Err("the request has no Host header"),
+        (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
+            return Err("the Host header and the request's target name different hosts");
+        }
+        (Some(authority), _) | (None, Some(authority)) => authority,
+    };
+    parse(authority).ok_or("the Host header is not a host name, optionally with a port")
+}
+
+fn parse(authority: &str) -> Option<Host> {
+    let (name, port) = split_port(authority)?;
+    if !port.is_empty() && port.parse::<u16>().is_err() {
+        return None;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let ip6 = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let valid = match ip6 {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.len() <= 253 && name.bytes().all(is_host_byte),
+    };
+    valid.then(|| Host { name: name.to_ascii_lowercase(), authority: authority.to_owned() })
+}
+
+fn split_port(authority: &str) -> Option<(&str, &str)> {
+    let after_name = if authority.starts_with('[') { authority.find(']')? + 1 } else { 0 };
+    let colon = authority.get(after_name..)?.find(':').map(|at| at + after_name);
+    match colon {
+        Some(at) => Some((authority.get(..at)?, authority.get(at + 1..)?)),
+        None => Some((authority, "")),
+    }
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(authority: &str) -> Option<String> {
+        parse(authority).map(|host| host.name)
+    }
+
+    #[test]
+    fn names_are_lowered_and_lose_port_and_dot() {
+        for (authority, want) in [
+            ("Shop.Example.com", "shop.example.com"),
+            ("shop.example.com:8080", "shop.example.com"),
+            ("shop.example.com.:80", "shop.example.com"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:80", "[::1]"),
+            ("a_b:", "a_b"),
+        ] {
+            assert_eq!(name(authority).as_deref(), Some(want), "{authority}");
+        }
+        for bad in ["", ":80", "a b", "a@b", "a/b", "a:99999", "a:8x", "[::1", "[x]", "a,b", "a:1:2"] {
+            assert_eq!(name(bad), None, "{bad}");
+        }
+    }
+
+    fn request(uri: &str, hosts: &[&str]) -> Result<Host, &'static str> {
+        let mut builder = http::Request::builder().uri(uri);
+        for host in hosts {
+            builder = builder.header(HOST, *host);
+        }
+        of(&builder.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn there_is_exactly_one_and_it_agrees_with_the_target() {
+        assert_eq!(request("/", &["a.com"]).unwrap().name, "a.com");
+        assert_eq!(request("http://a.com/", &[]).unwrap().name, "a.com");
+        assert_eq!(request("http://a.com/", &["A.com"]).unwrap().name, "a.com");
+        assert!(request("/", &[]).is_err());
+        assert!(request("/", &["a.com", "a.com"]).is_err());
+        assert!(request("http://a.com/", &["b.com"]).is_err());
+    }
+}

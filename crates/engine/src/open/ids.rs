@@ -1,0 +1,110 @@
+//! Names for a request: its own id, the correlation id that a client may have given, and the trace
+//! that it belongs to (W3C Trace Context).
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::{HeaderName, HeaderValue};
+use http::HeaderMap;
+
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+const LONGEST: usize = 128;
+
+thread_local! {
+    static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one("request id") | 1);
+}
+
+/// A client's id is kept when it is short and harmless.
+fn acceptable(value: &HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let harmless = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'/' | b'+' | b'=' | b'@')
+    };
+    (!text.is_empty() && text.len() <= LONGEST && text.bytes().all(harmless)).then_some(text)
+}
+
+/// Keeps or makes the request's id and its correlation id, and returns the former.
+pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> Arc<str> {
+    let kept = headers.get(&X_REQUEST_ID).and_then(acceptable).map(Arc::from);
+    let id: Arc<str> = kept.unwrap_or_else(|| Arc::from(make(time)));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        if headers.get(&X_CORRELATION_ID).and_then(acceptable).is_none() {
+            headers.insert(X_CORRELATION_ID, value.clone());
+        }
+        headers.insert(X_REQUEST_ID, value);
+    }
+    id
+}
+
+/// 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 20 of chance.
+fn make(time: SystemTime) -> String {
+    let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let mut out = String::with_capacity(32);
+    let _ = write!(out, "{:012x}{:016x}{:04x}", millis & 0xffff_ffff_ffff, next(), next() & 0xffff);
+    out
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014), seeded per thread from the system's randomness.
+fn next() -> u64 {
+    STATE.with(|state| {
+        let counter = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state.set(counter);
+        let mixed = (counter ^ (counter >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+}
+
+/// The trace id of a valid `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
+pub fn trace_id(headers: &HeaderMap) -> Option<Arc<str>> {
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let valid = version.len() == 2 && hex(version) && trace.len() == 32 && hex(trace);
+    (valid && trace.bytes().any(|byte| byte != b'0')).then(|| Arc::from(trace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_kept_or_made() {
+        let mut headers = HeaderMap::new();
+        let made = assign(&mut headers, UNIX_EPOCH);
+        assert_eq!(made.len(), 32);
+        assert_eq!(headers[X_REQUEST_ID], *made);
+        assert_eq!(headers[X_CORRELATION_ID], *made);
+        assert_ne!(made, assign(&mut HeaderMap::new(), UNIX_EPOCH));
+
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static("mine-1"));
+        headers.insert(X_CORRELATION_ID, HeaderValue::from_static("order-7"));
+        assert_eq!(&*assign(&mut headers, UNIX_EPOCH), "mine-1");
+        assert_eq!(headers[X_CORRELATION_ID], "order-7");
+
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static("no \"quotes\""));
+        assert_eq!(assign(&mut headers, UNIX_EPOCH).len(), 32);
+    }
+
+    #[test]
+    fn a_trace_is_read_from_a_valid_traceparent() {
+        let trace = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_static(value));
+            trace_id(&headers).map(|id| id.to_string())
+        };
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        assert_eq!(
+            trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").as_deref(),
+            Some(id)
+        );
+        assert_eq!(trace("00-00000000000000000000000000000000-b7ad6b7169203331-01"), None);
+        assert_eq!(trace("garbage"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! The door: from what hyper parsed to an [`Exchange`] whose path, host, headers and client address
+//! everything further in can rely on.
+
+pub mod forwarded;
+pub mod headers;
+pub mod host;
+pub mod ids;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, USER_AGENT};
+use http::{HeaderMap, Method};
+use hyper::body::Incoming;
+use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Worker, mask};
+
+use crate::problems::{BAD_HOST, BAD_PATH, METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE};
+use crate::snapshot::Snapshot;
+
+/// Opens an exchange. What is wrong with the request comes beside it, so that the problem's answer
+/// has a request id and its record an end.
+pub fn open(
+    snapshot: &Snapshot,
+    worker: &Rc<Worker>,
+    peer: &Rc<Peer>,
+    request: http::Request<Incoming>,
+) -> (Exchange, Option<Problem>) {
+    let (mut parts, incoming) = request.into_parts();
+    let time = worker.clock.wall();
+    let host = host::of(&parts);
+    let path = CanonicalPath::parse(parts.uri.path());
+    let authority = host.as_ref().map(|host| host.authority.clone()).unwrap_or_default();
+
+    headers::strip_hop_by_hop(&mut parts.headers);
+    snapshot.identity.strip(&mut parts.headers);
+    parts.headers.remove(EXPECT); // hyper has said 100 Continue by the time the body is read
+    let request_id = ids::assign(&mut parts.headers, time);
+    let client_ip =
+        forwarded::apply(&mut parts.headers, peer.address, &snapshot.trusted, &authority);
+
+    let bounds = &snapshot.bounds;
+    let streamed = if streams_freely(&parts.headers) { u64::MAX } else { bounds.streamed_body };
+    let declared = declared_length(&parts.headers);
+    let problem = refusal(&parts.method, &host, &path, declared > Some(streamed));
+    let record = Record {
+        started: worker.clock.now(),
+        time,
+        client_ip,
+        request_id,
+        trace_id: ids::trace_id(&parts.headers),
+        method: parts.method.clone(),
+        version: parts.version,
+        host: host.as_ref().map_or_else(|_| Arc::from(""), |host| Arc::from(host.name.as_str())),
+        path: mask::path(path.as_ref().map_or(parts.uri.path(), CanonicalPath::as_str)).into(),
+        query: parts.uri.query().map(|query| mask::query(query).into()),
+        user_agent: parts.headers.get(USER_AGENT).cloned(),
+        listener: Arc::clone(&peer.listener),
+        route: None,
+        subject: None,
+        status: 0,
+        bytes_in: declared.unwrap_or(0),
+        bytes_out: 0,
+        failure: None,
+        calls: Default::default(),
+        events: Default::default(),
+    };
+    let path = path.unwrap_or_default();
+    let body = Body::incoming(incoming, streamed);
+    let (worker, peer) = (Rc::clone(worker), Rc::clone(peer));
+    let buffered = bounds.buffered_body;
+    (Exchange::new(worker, peer, client_ip, parts, path, body, buffered, record), problem)
+}
+
+fn refusal(
+    method: &Method,
+    host: &Result<host::Host, &'static str>,
+    path: &Result<CanonicalPath, portcullis_core::PathError>,
+    too_large: bool,
+) -> Option<Problem> {
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        return Some(Problem::new(&METHOD_NOT_ALLOWED, "CONNECT and TRACE are not served here"));
+    }
+    if let Err(why) = host {
+        return Some(Problem::new(&BAD_HOST, *why));
+    }
+    if let Err(error) = path {
+        return Some(Problem::new(&BAD_PATH, error.to_string()));
+    }
+    too_large.then(|| Problem::new(&PAYLOAD_TOO_LARGE, "the request's body is too large"))
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// gRPC bodies are streams of messages: how long they get together says nothing.
+fn streams_freely(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}

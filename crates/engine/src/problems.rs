@@ -1,0 +1,103 @@
+//! The problems of the request path itself: routing, hygiene and targets.
+
+use http::StatusCode;
+use portcullis_core::Code;
+
+pub const BAD_HOST: Code = Code {
+    name: "bad_host",
+    status: StatusCode::BAD_REQUEST,
+    title: "Bad Host",
+    cure: "Send exactly one Host header with a host name and, if needed, a port.",
+};
+
+pub const BAD_PATH: Code = Code {
+    name: "bad_path",
+    status: StatusCode::BAD_REQUEST,
+    title: "Bad path",
+    cure: "Send a path that can be read in one way only: no encoded slashes, no empty segments, no double encoding.",
+};
+
+pub const BAD_REQUEST: Code = Code {
+    name: "bad_request",
+    status: StatusCode::BAD_REQUEST,
+    title: "Bad request",
+    cure: "Send a request that keeps RFC 9112; the detail says which rule was broken.",
+};
+
+pub const HEADER_TIMEOUT: Code = Code {
+    name: "header_timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
+    title: "Request head took too long",
+    cure: "Send the whole request head within bounds.header_read.",
+};
+
+pub const ROUTE_NOT_FOUND: Code = Code {
+    name: "route_not_found",
+    status: StatusCode::NOT_FOUND,
+    title: "Not found",
+    cure: "Ask for a path of the API; `portcullis explain METHOD URL` says why none of the routes matched.",
+};
+
+pub const METHOD_NOT_ALLOWED: Code = Code {
+    name: "method_not_allowed",
+    status: StatusCode::METHOD_NOT_ALLOWED,
+    title: "Method not allowed",
+    cure: "Use one of the methods in the Allow header.",
+};
+
+pub const PAYLOAD_TOO_LARGE: Code = Code {
+    name: "payload_too_large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    title: "Payload too large",
+    cure: "Send less, or raise bounds.streamed_body (bodies that pass) or bounds.buffered_body (bodies that a policy reads).",
+};
+
+pub const INTERNAL: Code = Code {
+    name: "internal_error",
+    status: StatusCode::INTERNAL_SERVER_ERROR,
+    title: "Internal server error",
+    cure: "Look up the requestId in the access log and report what it says.",
+};
+
+pub const BAD_REWRITE: Code = Code {
+    name: "missing_reference",
+    status: StatusCode::BAD_REQUEST,
+    title: "Missing reference",
+    cure: "Send what the route's path template refers to; the log names it.",
+};
+
+pub const CALL_FAILED: Code = Code {
+    name: "call_failed",
+    status: StatusCode::BAD_GATEWAY,
+    title: "A required call failed",
+    cure: "The detail names the call; the log says what its upstream answered.",
+};
+
+pub const COMPOSITION_TIMEOUT: Code = Code {
+    name: "composition_timeout",
+    status: StatusCode::GATEWAY_TIMEOUT,
+    title: "The composition took too long",
+    cure: "Try again; if it lasts, raise compose.timeout or the timeout of the call that the detail names.",
+};
+
+pub const COMPOSITION_FAILED: Code = Code {
+    name: "composition_failed",
+    status: StatusCode::BAD_GATEWAY,
+    title: "The composed answer could not be made",
+    cure: "The log says where the mapping failed; an upstream's answer has another shape than the mapping expects.",
+};
+
+pub const CODES: &[&Code] = &[
+    &BAD_HOST,
+    &BAD_PATH,
+    &BAD_REQUEST,
+    &HEADER_TIMEOUT,
+    &ROUTE_NOT_FOUND,
+    &METHOD_NOT_ALLOWED,
+    &PAYLOAD_TOO_LARGE,
+    &INTERNAL,
+    &BAD_REWRITE,
+    &CALL_FAILED,
+    &COMPOSITION_TIMEOUT,
+    &COMPOSITION_FAILED,
+];

@@ -1,0 +1,254 @@
+//! The access log's JSON line. Every text is encoded, capped and already masked; fields stand in a
+//! fixed order, and a field without a value is left out.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use portcullis_core::record::{Event, Field};
+use portcullis_core::{Call, Origin, Record};
+
+/// No text in a line is longer than this many bytes.
+const TEXT_LIMIT: usize = 2048;
+
+/// Appends one line, newline included.
+pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bool) {
+    out.extend_from_slice(b"{\"time\":\"");
+    write_time(out, record.time);
+    out.push(b'"');
+    text(out, "id", &record.request_id);
+    if let Some(trace) = &record.trace_id {
+        text(out, "trace", trace);
+    }
+    text(out, "client", &record.client_ip.to_string());
+    text(out, "method", record.method.as_str());
+    text(out, "host", &record.host);
+    text(out, "path", &record.path);
+    if let Some(query) = &record.query {
+        text(out, "query", query);
+    }
+    text(out, "protocol", protocol(record.version));
+    text(out, "listener", &record.listener);
+    if let Some(route) = &record.route {
+        text(out, "route", route);
+    }
+    number(out, "status", u64::from(record.status));
+    number(out, "duration_us", micros(duration));
+    number(out, "bytes_in", record.bytes_in);
+    number(out, "bytes_out", record.bytes_out);
+    if aborted {
+        out.extend_from_slice(b",\"aborted\":true");
+    }
+    if let Some(subject) = &record.subject {
+        text(out, "subject", subject);
+    }
+    if let Some(agent) = &record.user_agent {
+        text(out, "user_agent", &String::from_utf8_lossy(agent.as_bytes()));
+    }
+    write_failure(out, record);
+    write_calls(out, &record.calls);
+    write_events(out, &record.events);
+    out.extend_from_slice(b"}\n");
+}
+
+fn write_failure(out: &mut Vec<u8>, record: &Record) {
+    let Some(failure) = &record.failure else { return };
+    text(out, "problem", failure.code);
+    text(out, "origin", origin(failure.origin));
+    text(out, "detail", &failure.detail);
+    if !failure.private.is_empty() {
+        text(out, "reason", &failure.private);
+    }
+}
+
+fn write_calls(out: &mut Vec<u8>, calls: &[Call]) {
+    if calls.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b",\"calls\":[");
+    for (index, call) in calls.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        let start = out.len();
+        if !call.name.is_empty() {
+            text(out, "call", &call.name);
+        }
+        text(out, "upstream", &call.upstream);
+        if let Some(endpoint) = &call.endpoint {
+            text(out, "endpoint", endpoint);
+        }
+        number(out, "status", u64::from(call.status));
+        number(out, "attempts", u64::from(call.attempts));
+        number(out, "duration_us", micros(call.duration));
+        if let Some(code) = call.code {
+            text(out, "problem", code);
+        }
+        out.remove(start); // the comma before an object's first member
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn write_events(out: &mut Vec<u8>, events: &[Event]) {
+    if events.is_empty() {
+        return;
+    }
+    out.extend_from_slice(b",\"policies\":[");
+    for (index, event) in events.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"policy\":" } else { b",{\"policy\":" });
+        string(out, event.policy);
+        text(out, "outcome", event.outcome.as_str());
+        for (name, field) in &event.fields {
+            match field {
+                Field::Text(value) => text(out, name, value),
+                Field::Word(value) => text(out, name, value),
+                Field::Number(value) => number(out, name, *value),
+            }
+        }
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    string(out, value);
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    digits(out, value);
+}
+
+fn digits(out: &mut Vec<u8>, mut value: u64) {
+    let mut buffer = [0; 20];
+    let mut used = 0;
+    for slot in buffer.iter_mut().rev() {
+        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(buffer.get(buffer.len() - used..).unwrap_or_default());
+}
+
+/// A JSON string, capped at [`TEXT_LIMIT`].
+fn string(out: &mut Vec<u8>, value: &str) {
+    let value = cap(value);
+    if value.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f) {
+        out.push(b'"');
+        out.extend_from_slice(value.as_bytes());
+        out.push(b'"');
+    } else if serde_json::to_writer(&mut *out, value).is_err() {
+        out.extend_from_slice(b"\"\"");
+    }
+}
+
+fn cap(value: &str) -> &str {
+    let mut end = value.len().min(TEXT_LIMIT);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    value.get(..end).unwrap_or_default()
+}
+
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub fn protocol(version: http::Version) -> &'static str {
+    match version {
+        http::Version::HTTP_2 => "HTTP/2",
+        http::Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Client => "client",
+        Origin::Gateway => "gateway",
+        Origin::Upstream => "upstream",
+    }
+}
+
+/// RFC 3339 in UTC with microseconds: `2026-11-24T09:18:38.000001Z`.
+pub fn write_time(out: &mut Vec<u8>, time: SystemTime) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    pad(out, year, 4, b'-');
+    pad(out, month, 2, b'-');
+    pad(out, day, 2, b'T');
+    pad(out, second / 3600, 2, b':');
+    pad(out, second / 60 % 60, 2, b':');
+    pad(out, second % 60, 2, b'.');
+    pad(out, u64::from(since.subsec_micros()), 6, b'Z');
+}
+
+fn pad(out: &mut Vec<u8>, value: u64, width: usize, after: u8) {
+    let end = out.len() + width;
+    let mut rest = value;
+    out.resize(end, b'0');
+    for slot in out.iter_mut().rev().take(width) {
+        *slot = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+    }
+    out.push(after);
+}
+
+/// The civil date of a day since 1970-01-01 (the Gregorian calendar repeats every 146,097 days).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468; // days since 0000-03-01: leap days fall on a year's end
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day_of_month)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(seconds: u64, micros: u32) -> String {
+        let mut out = Vec::new();
+        write_time(&mut out, UNIX_EPOCH + Duration::new(seconds, micros * 1000));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(time(0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(time(951_782_400, 1), "2000-02-29T00:00:00.000001Z");
+        assert_eq!(time(1_795_511_918, 250), "2026-11-24T09:18:38.000250Z");
+        assert_eq!(time(4_102_444_799, 999_999), "2099-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn texts_cannot_break_out_of_the_line() {
+        let mut out = Vec::new();
+        string(&mut out, "a\"b\\c\nd\u{7f}é");
+        let back: String = serde_json::from_slice(&out).unwrap();
+        assert_eq!(back, "a\"b\\c\nd\u{7f}é");
+        assert!(!out.contains(&b'\n'));
+        out.clear();
+        string(&mut out, &"é".repeat(TEXT_LIMIT));
+        assert!(out.len() <= TEXT_LIMIT + 2);
+    }
+
+    #[test]
+    fn numbers() {
+        let mut out = Vec::new();
+        for value in [0, 7, 10, u64::MAX] {
+            digits(&mut out, value);
+            out.push(b' ');
+        }
+        assert_eq!(out, b"0 7 10 18446744073709551615 ");
+    }
+}

@@ -1,0 +1,67 @@
+//! From a canonical request to its route, or to the answer that says why there is none.
+
+use std::sync::Arc;
+
+use http::header::{ALLOW, HeaderValue};
+use http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
+use portcullis_core::{Exchange, Params, Problem, Reply, Verdict};
+
+use crate::problems::{BAD_PATH, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND};
+use crate::router::{Missed, Query};
+use crate::snapshot::{Route, Snapshot};
+
+/// The route of an exchange, whose name and path parameters are then set.
+pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a Route, Verdict> {
+    let query = Query {
+        host: &exchange.record.host,
+        path: exchange.path.as_str(),
+        method: &exchange.request.method,
+        headers: &exchange.request.headers,
+        query: exchange.request.uri.query(),
+    };
+    let (route, params) = match snapshot.router.find(&query) {
+        Ok(found) => (&**found.value, decode(found.params())),
+        Err(Missed::NotFound) => {
+            let nearest = snapshot.router.nearest(&query).map(|route| route.name.to_string());
+            return Err(Err(not_found(nearest)));
+        }
+        Err(Missed::MethodNotAllowed { allow }) => return Err(no_method(exchange, &allow)),
+    };
+    let params = params.map_err(Err)?;
+    exchange.params = params;
+    exchange.route = Arc::clone(&route.name);
+    exchange.record.route = Some(Arc::clone(&route.name));
+    Ok(route)
+}
+
+fn decode<'p>(raw: impl Iterator<Item = (&'p Arc<str>, &'p str)>) -> Result<Params, Problem> {
+    let mut params = Params::new();
+    for (name, value) in raw {
+        let value = percent_decode_str(value).decode_utf8().map_err(|_| {
+            Problem::new(&BAD_PATH, format!("the path's {name} is not UTF-8 once decoded"))
+        })?;
+        params.push((Arc::clone(name), value.into()));
+    }
+    Ok(params)
+}
+
+fn not_found(nearest: Option<String>) -> Problem {
+    let problem = Problem::new(&ROUTE_NOT_FOUND, "no route of this gateway has this path");
+    match nearest {
+        Some(name) => problem.private(format!("the nearest route is {name}")),
+        None => problem,
+    }
+}
+
+/// 204 to OPTIONS, 405 to any other method; both say what is allowed.
+fn no_method(exchange: &Exchange, allow: &str) -> Verdict {
+    let value = HeaderValue::from_str(allow).unwrap_or(HeaderValue::from_static(""));
+    if exchange.request.method == Method::OPTIONS {
+        let mut reply = Reply::empty(StatusCode::NO_CONTENT);
+        reply.headers.insert(ALLOW, value);
+        return Ok(Some(reply));
+    }
+    let detail = format!("{} is not allowed here; allowed: {allow}", exchange.request.method);
+    Err(Problem::new(&METHOD_NOT_ALLOWED, detail).header(ALLOW, value))
+}

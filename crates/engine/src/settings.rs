@@ -1,0 +1,226 @@
+//! The configuration language's outermost shape: what a file may say, as typed settings. What the
+//! blocks of policies, upstreams and issuers look like stands in their own rooms.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portcullis_config::{Bytes, Named, Node, OneOrMany, OrOff, Spanned, choices, settings};
+use portcullis_policies::issuers::IssuerSettings;
+use portcullis_policies::rate_limit::TierSettings;
+use portcullis_upstream::UpstreamSettings;
+
+settings! {
+    /// One Portcullis configuration.
+    pub struct FileSettings {
+        /// Where clients connect.
+        pub listeners: Vec<ListenerSettings>,
+        /// The address for operators: health, status and metrics.
+        pub admin: OrOff<AdminSettings> = "{}",
+        /// How many cores serve requests; all of them when left out.
+        pub workers: Option<u16>,
+        /// Networks whose X-Forwarded-* headers are believed, such as 10.0.0.0/8.
+        pub trusted_proxies: Vec<Spanned<String>> = "[]",
+        /// How much and how long a client may send.
+        pub bounds: BoundsSettings = "{}",
+        /// The access log.
+        pub log: LogSettings = "{}",
+        /// How the gateway and its listeners end.
+        pub drain: DrainSettings = "{}",
+        /// Who signs tokens.
+        pub issuers: Named<IssuerSettings> = "{}",
+        /// How much each kind of client may ask for.
+        pub tiers: Named<TierSettings> = "{}",
+        /// Named groups of endpoints.
+        pub upstreams: Named<UpstreamSettings> = "{}",
+        /// Policies on every route, unless a route says otherwise.
+        pub policies: Node = "{}",
+        /// What is served.
+        pub routes: Vec<Spanned<RouteSettings>>,
+    }
+}
+
+settings! {
+    /// An address on which clients connect: HTTP/1.1 and HTTP/2 with prior knowledge.
+    pub struct ListenerSettings {
+        /// IP address and port; port 0 lets the system choose.
+        pub address: Spanned<SocketAddr>,
+    }
+}
+
+settings! {
+    /// The address for operators. Loopback unless said otherwise.
+    pub struct AdminSettings {
+        /// IP address and port.
+        pub address: Spanned<SocketAddr> = "127.0.0.1:9901",
+        /// What `Authorization: Bearer` must carry for everything that changes something. Without
+        /// it nothing can be changed here.
+        pub token: Option<String>,
+    }
+}
+
+settings! {
+    /// How much and how long a client may send. Every bound has a safe default.
+    pub struct BoundsSettings {
+        /// All of a request's head together.
+        pub header_bytes: Bytes = "32KiB",
+        /// Header fields of a request.
+        pub header_fields: u16 = "100",
+        /// A request's or an answer's body that a policy reads.
+        pub buffered_body: Bytes = "1MiB",
+        /// A request's body that passes. gRPC is exempt.
+        pub streamed_body: Bytes = "16MiB",
+        /// From the first byte of a request's head, or the connection's begin, to its last.
+        pub header_read: Duration = "10s",
+        /// How long a connection may rest between requests, or a client may not read its answer.
+        pub idle: Duration = "60s",
+        /// Streams of one HTTP/2 connection at a time.
+        pub streams: u32 = "128",
+    }
+}
+
+choices! {
+    /// How a line of the access log looks.
+    pub enum LogFormat {
+        /// Text on a terminal, JSON elsewhere.
+        Auto = "auto",
+        /// One JSON object a line.
+        Json = "json",
+        /// For people.
+        Text = "text",
+    }
+}
+
+settings! {
+    /// The access log: one line per request.
+    pub struct LogSettings {
+        /// Where the lines go; standard output when left out. Opened again on SIGUSR1.
+        pub file: Option<PathBuf>,
+        /// How a line looks.
+        pub format: LogFormat = "auto",
+    }
+}
+
+settings! {
+    /// How the gateway ends after SIGTERM, and a listener that a reload removed.
+    pub struct DrainSettings {
+        /// How long it goes on as before while /readyz already says no, so that load balancers
+        /// send elsewhere.
+        pub delay: Duration = "0s",
+        /// How long connections that rest are kept open for one more request.
+        pub grace: Duration = "1s",
+        /// When whatever is left is cut off.
+        pub deadline: Duration = "30s",
+    }
+}
+
+settings! {
+    /// One route: which requests, which policies, and who answers.
+    pub struct RouteSettings {
+        /// Unique; in logs, metrics and `explain`.
+        pub name: Spanned<String>,
+        /// Which requests.
+        pub r#match: MatchSettings,
+        /// Laid over the inherited policies, key by key.
+        pub policies: Node = "{}",
+        /// One upstream answers.
+        pub forward: Option<ForwardSettings>,
+        /// Several calls are composed into one answer.
+        pub compose: Option<ComposeSettings>,
+        /// A fixed answer.
+        pub respond: Option<RespondSettings>,
+        /// The client is sent elsewhere.
+        pub redirect: Option<RedirectSettings>,
+    }
+}
+
+settings! {
+    /// Which requests a route serves. The most specific route wins.
+    pub struct MatchSettings {
+        /// Exact, with `{name}` for a segment, or ending in `/*`.
+        pub path: Spanned<String>,
+        /// Exact, or `*.suffix`; any when left out.
+        pub host: OneOrMany<Spanned<String>> = "[]",
+        /// Any when left out.
+        pub methods: Vec<Spanned<String>> = "[]",
+        /// Name and exact value, or `*` for any.
+        pub headers: Named<Spanned<String>> = "{}",
+        /// Name and exact value, or `*` for any.
+        pub query: Named<Spanned<String>> = "{}",
+    }
+}
+
+choices! {
+    /// On or off.
+    pub enum Switch {
+        On = "on",
+        Off = "off",
+    }
+}
+
+settings! {
+    /// One upstream answers.
+    pub struct ForwardSettings {
+        /// The upstream's name.
+        pub to: Spanned<String>,
+        /// The path to ask for: a string template. The client's query passes. The client's path
+        /// when left out.
+        pub path: Option<Spanned<String>>,
+        /// What is cut off the front of the client's path.
+        pub strip_prefix: Option<Spanned<String>>,
+        /// `keep` for the client's Host, or a name; the endpoint's authority when left out.
+        pub host: Option<Spanned<String>>,
+        /// Location and Content-Location that name the endpoint are made to name the gateway.
+        pub rewrite_location: Switch = "on",
+    }
+}
+
+settings! {
+    /// Several calls, made in parallel, become one answer.
+    pub struct ComposeSettings {
+        /// For all calls together.
+        pub timeout: Duration = "5s",
+        /// The calls, by name.
+        pub calls: Named<CallSettings>,
+        /// jq over an object with each call's answer under its name.
+        pub body: Spanned<String>,
+    }
+}
+
+settings! {
+    /// One call of a composition: a GET whose JSON answer becomes a member.
+    pub struct CallSettings {
+        /// The upstream's name.
+        pub to: Spanned<String>,
+        /// The path and query to ask for: a string template.
+        pub path: Spanned<String>,
+        /// For this call; the composition's when left out.
+        pub timeout: Option<Duration>,
+        /// The value that stands in when the call fails. Without it the call is required.
+        pub otherwise: Option<Node>,
+    }
+}
+
+settings! {
+    /// A fixed answer.
+    pub struct RespondSettings {
+        /// The status.
+        pub status: u16 = "200",
+        /// Headers of the answer.
+        pub headers: Named<Spanned<String>> = "{}",
+        /// A text body.
+        pub text: Option<String>,
+        /// A JSON body.
+        pub json: Option<Node>,
+    }
+}
+
+settings! {
+    /// The client is sent elsewhere.
+    pub struct RedirectSettings {
+        /// The address or path to go to: a string template. The query passes.
+        pub to: Spanned<String>,
+        /// 301, 302, 303, 307 or 308.
+        pub status: u16 = "308",
+    }
+}

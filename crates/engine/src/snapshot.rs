@@ -1,0 +1,149 @@
+//! What runs: an immutable picture of one configuration. A request keeps the snapshot it began
+//! with; a reload stores a new one beside it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use portcullis_core::metrics::{Counter, Histogram, Metrics};
+use portcullis_core::{Build, Clock, Parts, Policy, Record, Task};
+use portcullis_policies::Kind;
+use portcullis_policies::issuers::KeySet;
+use portcullis_upstream::Upstream;
+
+use crate::metrics::{ABORTED, DURATION, REQUESTS};
+use crate::open::forwarded::Trusted;
+use crate::open::headers::IdentityHeaders;
+use crate::plan::{BoundsPlan, Plan, RoutePlan};
+use crate::records::AccessLog;
+use crate::router::Router;
+use crate::targets::Target;
+
+/// A policy on a route.
+pub struct Applied {
+    pub kind: &'static Kind,
+    pub policy: Arc<dyn Policy>,
+}
+
+/// A route, ready to serve.
+pub struct Route {
+    pub name: Arc<str>,
+    /// In the order of KINDS.
+    pub policies: Vec<Applied>,
+    pub target: Target,
+    /// A policy or target looks at the request's headers after they were sent on.
+    pub reads_request_late: bool,
+}
+
+/// One running configuration.
+pub struct Snapshot {
+    pub plan: Arc<Plan>,
+    pub loaded: SystemTime,
+    pub router: Router<Arc<Route>>,
+    pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub key_sets: BTreeMap<String, Arc<KeySet>>,
+    pub identity: IdentityHeaders,
+    pub trusted: Trusted,
+    pub bounds: BoundsPlan,
+    pub log: Arc<AccessLog>,
+    pub metrics: RequestMetrics,
+    pub parts: Parts,
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Snapshot>();
+};
+
+/// Builds a snapshot from a plan, taking over the live parts of `previous`. Opens no socket and
+/// starts no task: the tasks of new parts come back to be started once it is swapped in.
+pub fn build(
+    plan: Arc<Plan>,
+    clock: &Clock,
+    metrics: &Metrics,
+    log: Arc<AccessLog>,
+    previous: Option<&Snapshot>,
+) -> (Snapshot, Vec<Task>) {
+    let mut build = Build::new(clock.clone(), metrics, previous.map(|old| &old.parts));
+    let upstreams: BTreeMap<_, _> =
+        plan.upstreams.iter().map(|(name, plan)| (name.clone(), plan.build(&mut build))).collect();
+    let key_sets =
+        plan.shared.issuers.iter().map(|(name, plan)| (name.clone(), plan.build(&mut build))).collect();
+    let routes: Vec<_> =
+        plan.routes.iter().map(|route| Arc::new(build_route(route, &upstreams, &mut build))).collect();
+    let mut router = Router::builder();
+    for (plan, route) in plan.routes.iter().zip(&routes) {
+        for pattern in &plan.patterns {
+            router.add(pattern.clone(), Arc::clone(route));
+        }
+    }
+    let snapshot = Snapshot {
+        loaded: clock.wall(),
+        router: router.build(),
+        upstreams,
+        key_sets,
+        identity: IdentityHeaders::new(plan.identity_headers.iter().cloned()),
+        trusted: plan.trusted.clone(),
+        bounds: plan.bounds,
+        log,
+        metrics: RequestMetrics::new(metrics, &plan),
+        parts: std::mem::take(&mut build.parts),
+        plan,
+    };
+    (snapshot, build.tasks)
+}
+
+fn build_route(
+    plan: &RoutePlan,
+    upstreams: &BTreeMap<String, Arc<Upstream>>,
+    build: &mut Build<'_>,
+) -> Route {
+    let policies: Vec<_> = plan
+        .policies
+        .iter()
+        .map(|applied| Applied { kind: applied.kind, policy: applied.plan.build(build) })
+        .collect();
+    let reads_request_late = policies.iter().any(|applied| applied.policy.reads_request_late());
+    let target = Target::build(&plan.target, upstreams);
+    Route { name: Arc::clone(&plan.name), policies, target, reads_request_late }
+}
+
+/// What is counted about every request, by route and status class, resolved at load.
+pub struct RequestMetrics {
+    routes: BTreeMap<Arc<str>, RouteMetrics>,
+    unrouted: RouteMetrics,
+}
+
+struct RouteMetrics {
+    /// 1xx to 5xx.
+    classes: [Counter; 5],
+    duration: Histogram,
+    aborted: Counter,
+}
+
+impl RequestMetrics {
+    fn new(metrics: &Metrics, plan: &Plan) -> Self {
+        let route = |name: &str| RouteMetrics {
+            classes: ["1xx", "2xx", "3xx", "4xx", "5xx"]
+                .map(|class| metrics.counter(&REQUESTS, &[name, class])),
+            duration: metrics.histogram(&DURATION, &[name]),
+            aborted: metrics.counter(&ABORTED, &[name]),
+        };
+        let routes = plan.routes.iter().map(|plan| (Arc::clone(&plan.name), route(&plan.name)));
+        Self { routes: routes.collect(), unrouted: route("") }
+    }
+
+    /// Counts an exchange that has ended.
+    pub fn observe(&self, record: &Record, now: Instant, aborted: bool) {
+        let known = record.route.as_ref().and_then(|name| self.routes.get(name));
+        let route = known.unwrap_or(&self.unrouted);
+        let class = usize::from(record.status / 100).saturating_sub(1).min(4);
+        if let Some(counter) = route.classes.get(class) {
+            counter.inc();
+        }
+        if aborted {
+            route.aborted.inc();
+        }
+        route.duration.observe(now.saturating_duration_since(record.started));
+    }
+}
