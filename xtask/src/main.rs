@@ -2,9 +2,12 @@
 //! Rust does and are held to the same lints as the gateway.
 
 mod bench;
+mod client;
 mod docs;
+mod gauge;
 mod needs;
 mod run;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -17,6 +20,7 @@ cargo xtask docs [--check]      write the generated pages of docs/reference, or 
 cargo xtask bench [ROW]...      side by side with peers: CPU, p99, memory   (--rounds N, --seconds N,
                                 --only PEER)
 cargo xtask instructions [ROW]  instructions a request, counted by callgrind          (--only PEER)
+cargo xtask soak [JOB]...       what is too long for every run; `--list` says what
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "docs" => docs::run(rest),
         "bench" => bench::run(rest),
         "instructions" => bench::instructions(rest),
+        "soak" => soak::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

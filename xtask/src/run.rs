@@ -104,12 +104,20 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Starts `command` on core `core`; what it says goes to a file in `room`.
-    pub(crate) fn start(name: &str, core: usize, command: &Command, room: &Room) -> Result<Self> {
+    /// Starts `command`, on one core alone when said so; what it says goes to a file in `room`.
+    pub(crate) fn start(
+        name: &str,
+        core: Option<usize>,
+        command: &Command,
+        room: &Room,
+    ) -> Result<Self> {
         let said = room.path().join(format!("{name}.said"));
         let file = File::create(&said)?;
         let mut whole = Command::new("setpriv");
-        whole.args(["--pdeathsig", "TERM", "taskset", "--cpu-list", &core.to_string()]);
+        whole.args(["--pdeathsig", "TERM"]);
+        if let Some(core) = core {
+            whole.args(["taskset", "--cpu-list", &core.to_string()]);
+        }
         whole.arg(command.get_program()).args(command.get_args()).current_dir(room.path());
         let child = whole
             .stdin(Stdio::null())
@@ -149,9 +157,14 @@ impl Guest {
         output(&mut kill(name, &[self.pid()])).map(|_| ())
     }
 
+    /// All that it said.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
     /// The last lines of what it said.
     pub(crate) fn tail(&self) -> String {
-        let text = fs::read_to_string(&self.said).unwrap_or_default();
+        let text = self.said();
         let lines: Vec<&str> = text.lines().collect();
         lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
     }

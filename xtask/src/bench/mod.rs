@@ -1,7 +1,6 @@
 //! `cargo xtask bench`: this gateway beside its peers, in one run on one machine, as ratios. Absolute
 //! numbers say more about the machine than about the gateway; bench/README.md tells the method.
 
-mod gauge;
 mod instructions;
 mod load;
 mod paced;

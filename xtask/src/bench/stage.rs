@@ -12,7 +12,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::report::Sample;
 use super::rows::{self, OTHER_CORE, PEER_CORE, Peer, Row};
-use super::{gauge, load, paced};
+use super::{load, paced};
+use crate::gauge;
 use crate::run::{self, Guest, Room};
 
 /// Long enough for a start under valgrind.
@@ -54,7 +55,8 @@ impl Stage {
 
     pub(crate) fn start_upstream(&self) -> Result<Guest> {
         let file = self.fill(&folder().join("upstream.conf"))?;
-        let mut guest = Guest::start("upstream", OTHER_CORE, &rows::nginx(&file)?, &self.room)?;
+        let mut guest =
+            Guest::start("upstream", Some(OTHER_CORE), &rows::nginx(&file)?, &self.room)?;
         guest.wait_for(self.upstream, START)?;
         Ok(guest)
     }
@@ -65,7 +67,7 @@ impl Stage {
     }
 
     pub(crate) fn start(&self, name: &str, command: &Command) -> Result<Guest> {
-        let mut guest = Guest::start(name, PEER_CORE, command, &self.room)?;
+        let mut guest = Guest::start(name, Some(PEER_CORE), command, &self.room)?;
         guest.wait_for(self.listen, START)?;
         Ok(guest)
     }

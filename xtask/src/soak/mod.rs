@@ -1,0 +1,125 @@
+//! `cargo xtask soak`: jobs that are too long for every run, each with a bound, against the release
+//! binary. They look for what only shows after a thousand times: leaks, stalls, deaths.
+
+mod garbage;
+mod healthy;
+mod house;
+mod memory;
+mod reloads;
+mod slow;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use self::house::{House, Upstream};
+use crate::{client, run};
+
+/// One long job. It gets a gateway of its own and says what it saw, or what went wrong.
+struct Job {
+    name: &'static str,
+    what: &'static str,
+    /// When it counts as hung.
+    bound: Duration,
+    run: fn(&House, u64) -> Result<String>,
+}
+
+const JOBS: &[Job] = &[
+    Job {
+        name: "reloads",
+        what: "1,000 reloads under load: no request fails, memory stays flat",
+        bound: Duration::from_secs(600),
+        run: reloads::run,
+    },
+    Job {
+        name: "slow",
+        what: "5,000 clients that never finish their head, beside healthy ones",
+        bound: Duration::from_secs(180),
+        run: slow::run,
+    },
+    Job {
+        name: "garbage",
+        what: "20,000 connections with random bytes and broken requests",
+        bound: Duration::from_secs(600),
+        run: garbage::run,
+    },
+    Job {
+        name: "memory",
+        what: "400,000 requests and 20,000 connections: memory stays flat",
+        bound: Duration::from_secs(300),
+        run: memory::run,
+    },
+];
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    let (jobs, seed) = parse(arguments)?;
+    if jobs.is_empty() {
+        for job in JOBS {
+            println!("{:10}{} (at most {:?})", job.name, job.what, job.bound);
+        }
+        return Ok(());
+    }
+    if !cfg!(target_os = "linux") {
+        bail!("the soak reads /proc: it runs on Linux only");
+    }
+    run::loudly(run::cargo().args(["build", "--release", "--package", "portcullis"]))?;
+    house::raise_file_limit()?;
+    println!("seed {seed}");
+    let upstream = Upstream::start()?;
+    let mut lines = Vec::new();
+    let mut failed = 0;
+    for job in &jobs {
+        println!("{}: {}", job.name, job.what);
+        let begun = client::now();
+        let outcome = perform(job, &upstream, seed);
+        let seconds = begun.elapsed().as_secs();
+        let (word, detail) = match outcome {
+            Ok(detail) => ("ok", detail),
+            Err(error) => ("FAILED", format!("{error:#}")),
+        };
+        failed += u32::from(word != "ok");
+        lines.push(format!("{:10}{word:8}{seconds:>5} s  {detail}", job.name));
+    }
+    println!("\n{}", lines.join("\n"));
+    if failed == 0 { Ok(()) } else { bail!("{failed} of {} jobs failed (seed {seed})", jobs.len()) }
+}
+
+/// The jobs to do (none for `--list`), and the seed of all chance.
+fn parse(arguments: &[String]) -> Result<(Vec<&'static Job>, u64)> {
+    let mut jobs = Vec::new();
+    let mut seed = u64::from(std::process::id());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--list" => return Ok((Vec::new(), seed)),
+            "--seed" => seed = words.next().context("--seed wants a number")?.parse()?,
+            name => {
+                let found = JOBS.iter().find(|job| job.name == name);
+                jobs.push(found.with_context(|| format!("no job `{name}`; see --list"))?);
+            }
+        }
+    }
+    if jobs.is_empty() {
+        jobs = JOBS.iter().collect();
+    }
+    Ok((jobs, seed))
+}
+
+/// A fresh gateway, the job within its bound, and a look at how the gateway is afterwards.
+fn perform(job: &Job, upstream: &Upstream, seed: u64) -> Result<String> {
+    let house = House::start(upstream)?;
+    let (done, outcome) = mpsc::channel();
+    let result = std::thread::scope(|scope| {
+        scope.spawn(|| done.send((job.run)(&house, seed)));
+        outcome.recv_timeout(job.bound).unwrap_or_else(|_| {
+            // Whatever the job waits for, it gets an error now and comes to its end.
+            let said = house.guest.tail();
+            let _ = house.guest.signal("KILL");
+            bail!("not done within {:?}; the gateway said:\n{said}", job.bound)
+        })
+    });
+    let detail = result?;
+    house.ensure_well()?;
+    Ok(detail)
+}
