@@ -76,8 +76,7 @@ pub(crate) fn provide(needs: &[Need]) -> Result<()> {
         return Ok(());
     }
     let Some(packager) = PACKAGERS.iter().find(|packager| is_there(packager.program)) else {
-        let names: Vec<_> = missing.iter().map(|need| need.command).collect();
-        bail!("please install {}: {}", names.join(", "), reasons(&missing));
+        bail!("please install {}", reasons(&missing));
     };
     let packages: Vec<_> = missing.iter().map(|need| (packager.name)(need)).collect();
     // brew belongs to its user and refuses to run as root; the others want root.
