@@ -1,4 +1,4 @@
-//! A reload is rare for one gateway and common for a thousand: each must be seen, cost no request,
+//! A reload is rare for one gateway and routine for a thousand: each must be seen, cost no request,
 //! and leave nothing behind.
 
 use std::time::Duration;

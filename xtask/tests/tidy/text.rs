@@ -82,7 +82,7 @@ fn whoever_allows_a_lint_says_why() {
                 found.add(&source.path, number, "a long function is split, not allowed");
             }
             let above = number.checked_sub(2).and_then(|at| lines.get(at)).unwrap_or(&"");
-            let commented = above.trim_start().starts_with("// ");
+            let commented = gives_reason(above) && above.trim_start().starts_with(['/', '#']);
             let below = lines[number - 1..].iter().take(4).any(|line| gives_reason(line));
             if !commented && !below {
                 found.add(&source.path, number, "say why: `// the reason` behind the attribute");
