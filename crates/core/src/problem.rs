@@ -186,7 +186,7 @@ pub fn whole_seconds(wait: Duration) -> u64 {
 }
 
 /// An answer that the gateway made itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,

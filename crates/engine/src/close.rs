@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::Method;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::{Body, BodyError, Exchange, Problem, Response};
 
@@ -51,14 +51,20 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    pub fn new(
-        body: Body,
-        exchange: Box<Exchange>,
-        snapshot: Rc<Arc<Snapshot>>,
-        line: Rc<Line>,
-    ) -> Self {
-        let done = body.is_end_stream();
-        Self { body, done, exchange, snapshot, line }
+    /// From the request's head on: a client that goes away before its answer leaves a record too.
+    pub fn new(exchange: Box<Exchange>, snapshot: Rc<Arc<Snapshot>>, line: Rc<Line>) -> Self {
+        Self { body: Body::Empty, done: false, exchange, snapshot, line }
+    }
+
+    pub fn exchange(&mut self) -> &mut Exchange {
+        &mut self.exchange
+    }
+
+    /// The answer's head is made; its body follows.
+    pub fn answered(mut self, body: Body) -> Self {
+        self.done = body.is_end_stream();
+        self.body = body;
+        self
     }
 }
 

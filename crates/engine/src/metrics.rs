@@ -67,6 +67,13 @@ pub static RELOADS: Metric = Metric {
 };
 
 pub const METRICS: &[&Metric] = &[
-    &REQUESTS, &DURATION, &ABORTED, &CONNECTIONS, &MALFORMED, &ACCEPT_ERRORS, &DROPPED_LINES,
-    &CONFIG_INFO, &RELOADS,
+    &REQUESTS,
+    &DURATION,
+    &ABORTED,
+    &CONNECTIONS,
+    &MALFORMED,
+    &ACCEPT_ERRORS,
+    &DROPPED_LINES,
+    &CONFIG_INFO,
+    &RELOADS,
 ];

@@ -5,14 +5,18 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
-use portcullis_core::{Exchange, Policy as _, Problem, Reply, Response, Step, Verdict};
+use portcullis_core::{Exchange, Problem, Reply, Response, Step, Verdict};
 
 use crate::problems::INTERNAL;
 use crate::snapshot::{Route, Snapshot};
 use crate::{close, routing};
 
 /// Answers one exchange. A panic costs this request a 500, never the process.
-pub async fn serve(snapshot: &Snapshot, exchange: &mut Exchange, refused: Option<Problem>) -> Response {
+pub async fn serve(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    refused: Option<Problem>,
+) -> Response {
     let answered = AssertUnwindSafe(answer(snapshot, exchange, refused)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| {
         let problem = Problem::new(&INTERNAL, "the gateway failed; nothing more is known here");
@@ -21,7 +25,11 @@ pub async fn serve(snapshot: &Snapshot, exchange: &mut Exchange, refused: Option
     close::finish(exchange, response)
 }
 
-async fn answer(snapshot: &Snapshot, exchange: &mut Exchange, refused: Option<Problem>) -> Response {
+async fn answer(
+    snapshot: &Snapshot,
+    exchange: &mut Exchange,
+    refused: Option<Problem>,
+) -> Response {
     if let Some(problem) = refused {
         return close::problem(exchange, &problem);
     }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portcullis_config::{Bytes, Named, Node, OneOrMany, OrOff, Spanned, choices, settings};
-use portcullis_policies::issuers::IssuerSettings;
-use portcullis_policies::rate_limit::TierSettings;
+use portcullis_config::{
+    Bytes, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned, choices, settings,
+};
 use portcullis_upstream::UpstreamSettings;
 
 settings! {
@@ -18,7 +18,7 @@ settings! {
         /// The address for operators: health, status and metrics.
         pub admin: OrOff<AdminSettings> = "{}",
         /// How many cores serve requests; all of them when left out.
-        pub workers: Option<u16>,
+        pub workers: Option<Ranged<1, 256>>,
         /// Networks whose X-Forwarded-* headers are believed, such as 10.0.0.0/8.
         pub trusted_proxies: Vec<Spanned<String>> = "[]",
         /// How much and how long a client may send.
@@ -27,10 +27,6 @@ settings! {
         pub log: LogSettings = "{}",
         /// How the gateway and its listeners end.
         pub drain: DrainSettings = "{}",
-        /// Who signs tokens.
-        pub issuers: Named<IssuerSettings> = "{}",
-        /// How much each kind of client may ask for.
-        pub tiers: Named<TierSettings> = "{}",
         /// Named groups of endpoints.
         pub upstreams: Named<UpstreamSettings> = "{}",
         /// Policies on every route, unless a route says otherwise.
@@ -55,7 +51,7 @@ settings! {
         pub address: Spanned<SocketAddr> = "127.0.0.1:9901",
         /// What `Authorization: Bearer` must carry for everything that changes something. Without
         /// it nothing can be changed here.
-        pub token: Option<String>,
+        pub token: Option<Secret>,
     }
 }
 
@@ -65,7 +61,7 @@ settings! {
         /// All of a request's head together.
         pub header_bytes: Bytes = "32KiB",
         /// Header fields of a request.
-        pub header_fields: u16 = "100",
+        pub header_fields: Ranged<1, 4096> = "100",
         /// A request's or an answer's body that a policy reads.
         pub buffered_body: Bytes = "1MiB",
         /// A request's body that passes. gRPC is exempt.
@@ -125,8 +121,6 @@ settings! {
         pub policies: Node = "{}",
         /// One upstream answers.
         pub forward: Option<ForwardSettings>,
-        /// Several calls are composed into one answer.
-        pub compose: Option<ComposeSettings>,
         /// A fixed answer.
         pub respond: Option<RespondSettings>,
         /// The client is sent elsewhere.
@@ -163,9 +157,6 @@ settings! {
     pub struct ForwardSettings {
         /// The upstream's name.
         pub to: Spanned<String>,
-        /// The path to ask for: a string template. The client's query passes. The client's path
-        /// when left out.
-        pub path: Option<Spanned<String>>,
         /// What is cut off the front of the client's path.
         pub strip_prefix: Option<Spanned<String>>,
         /// `keep` for the client's Host, or a name; the endpoint's authority when left out.
@@ -176,36 +167,10 @@ settings! {
 }
 
 settings! {
-    /// Several calls, made in parallel, become one answer.
-    pub struct ComposeSettings {
-        /// For all calls together.
-        pub timeout: Duration = "5s",
-        /// The calls, by name.
-        pub calls: Named<CallSettings>,
-        /// jq over an object with each call's answer under its name.
-        pub body: Spanned<String>,
-    }
-}
-
-settings! {
-    /// One call of a composition: a GET whose JSON answer becomes a member.
-    pub struct CallSettings {
-        /// The upstream's name.
-        pub to: Spanned<String>,
-        /// The path and query to ask for: a string template.
-        pub path: Spanned<String>,
-        /// For this call; the composition's when left out.
-        pub timeout: Option<Duration>,
-        /// The value that stands in when the call fails. Without it the call is required.
-        pub otherwise: Option<Node>,
-    }
-}
-
-settings! {
     /// A fixed answer.
     pub struct RespondSettings {
         /// The status.
-        pub status: u16 = "200",
+        pub status: Spanned<u16> = "200",
         /// Headers of the answer.
         pub headers: Named<Spanned<String>> = "{}",
         /// A text body.
@@ -218,9 +183,9 @@ settings! {
 settings! {
     /// The client is sent elsewhere.
     pub struct RedirectSettings {
-        /// The address or path to go to: a string template. The query passes.
+        /// The address or path to go to: the query passes.
         pub to: Spanned<String>,
         /// 301, 302, 303, 307 or 308.
-        pub status: u16 = "308",
+        pub status: Spanned<u16> = "308",
     }
 }

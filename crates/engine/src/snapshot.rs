@@ -8,7 +8,6 @@ use std::time::{Instant, SystemTime};
 use portcullis_core::metrics::{Counter, Histogram, Metrics};
 use portcullis_core::{Build, Clock, Parts, Policy, Record, Task};
 use portcullis_policies::Kind;
-use portcullis_policies::issuers::KeySet;
 use portcullis_upstream::Upstream;
 
 use crate::metrics::{ABORTED, DURATION, REQUESTS};
@@ -41,7 +40,6 @@ pub struct Snapshot {
     pub loaded: SystemTime,
     pub router: Router<Arc<Route>>,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
-    pub key_sets: BTreeMap<String, Arc<KeySet>>,
     pub identity: IdentityHeaders,
     pub trusted: Trusted,
     pub bounds: BoundsPlan,
@@ -67,21 +65,21 @@ pub fn build(
     let mut build = Build::new(clock.clone(), metrics, previous.map(|old| &old.parts));
     let upstreams: BTreeMap<_, _> =
         plan.upstreams.iter().map(|(name, plan)| (name.clone(), plan.build(&mut build))).collect();
-    let key_sets =
-        plan.shared.issuers.iter().map(|(name, plan)| (name.clone(), plan.build(&mut build))).collect();
-    let routes: Vec<_> =
-        plan.routes.iter().map(|route| Arc::new(build_route(route, &upstreams, &mut build))).collect();
+    let routes: Vec<_> = plan
+        .routes
+        .iter()
+        .filter_map(|route| build_route(route, &upstreams, &mut build).map(Arc::new))
+        .collect();
     let mut router = Router::builder();
     for (plan, route) in plan.routes.iter().zip(&routes) {
-        for pattern in &plan.patterns {
-            router.add(pattern.clone(), Arc::clone(route));
+        for wanted in &plan.matches {
+            router.add(wanted.clone(), Arc::clone(route));
         }
     }
     let snapshot = Snapshot {
         loaded: clock.wall(),
         router: router.build(),
         upstreams,
-        key_sets,
         identity: IdentityHeaders::new(plan.identity_headers.iter().cloned()),
         trusted: plan.trusted.clone(),
         bounds: plan.bounds,
@@ -97,15 +95,15 @@ fn build_route(
     plan: &RoutePlan,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
     build: &mut Build<'_>,
-) -> Route {
+) -> Option<Route> {
     let policies: Vec<_> = plan
         .policies
         .iter()
         .map(|applied| Applied { kind: applied.kind, policy: applied.plan.build(build) })
         .collect();
     let reads_request_late = policies.iter().any(|applied| applied.policy.reads_request_late());
-    let target = Target::build(&plan.target, upstreams);
-    Route { name: Arc::clone(&plan.name), policies, target, reads_request_late }
+    let target = Target::build(&plan.target, upstreams)?;
+    Some(Route { name: Arc::clone(&plan.name), policies, target, reads_request_late })
 }
 
 /// What is counted about every request, by route and status class, resolved at load.

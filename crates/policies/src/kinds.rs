@@ -4,7 +4,6 @@
 use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
-use crate::{authorize, jwt, rate_limit, transform, validate};
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
 pub struct Kind {
@@ -17,38 +16,7 @@ pub struct Kind {
     pub plan: fn(&Node, &mut Planner<'_>) -> Option<Box<dyn Planned>>,
 }
 
-pub const KINDS: &[Kind] = &[
-    Kind {
-        name: "jwt",
-        because: "who asks is known before anything that depends on it is decided",
-        schema: jwt::schema,
-        plan: jwt::plan,
-    },
-    Kind {
-        name: "authorize",
-        because: "what somebody may not do is not counted against their limit",
-        schema: authorize::schema,
-        plan: authorize::plan,
-    },
-    Kind {
-        name: "rate_limit",
-        because: "a body is not read for somebody who asks too often",
-        schema: rate_limit::schema,
-        plan: rate_limit::plan,
-    },
-    Kind {
-        name: "validate",
-        because: "a mapping can rely on the shape of what it maps",
-        schema: validate::schema,
-        plan: validate::plan,
-    },
-    Kind {
-        name: "transform",
-        because: "last in, first out: everything else sees the outer shapes",
-        schema: transform::schema,
-        plan: transform::plan,
-    },
-];
+pub const KINDS: &[Kind] = &[];
 
 /// The kind of this name.
 pub fn find(name: &str) -> Option<&'static Kind> {

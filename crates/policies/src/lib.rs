@@ -3,28 +3,8 @@
 //! A policy's settings (its block in the YAML), behaviour and unit tests live in one file or folder;
 //! one line in [`kinds::KINDS`] registers it.
 
-pub mod authorize;
-pub mod issuers;
-pub mod jwt;
 pub mod kinds;
 pub mod planner;
-pub mod rate_limit;
-pub mod transform;
-pub mod validate;
-
-use portcullis_core::Code;
-use portcullis_core::metrics::Metric;
 
 pub use kinds::{KINDS, Kind};
 pub use planner::{Planned, Planner, RouteFacts, Shared};
-
-/// Every way in which a policy fails a request.
-pub fn codes() -> Vec<&'static Code> {
-    [jwt::CODES, authorize::CODES, rate_limit::CODES, validate::CODES, transform::CODES].concat()
-}
-
-/// Every metric that a policy or an issuer writes.
-pub fn metrics() -> Vec<&'static Metric> {
-    [issuers::METRICS, jwt::METRICS, rate_limit::METRICS, validate::METRICS, transform::METRICS]
-        .concat()
-}

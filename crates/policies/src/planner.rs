@@ -1,6 +1,5 @@
 //! What a policy gets to see while its block becomes a plan, and what it gives back.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,18 +7,12 @@ use http::HeaderName;
 use portcullis_config::{Diagnostics, Sources, Span};
 use portcullis_core::{Build, Policy};
 
-use crate::issuers::IssuerPlan;
-use crate::rate_limit::TierPlan;
-
 /// A file that a configuration names may be at most this large, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Named things of the configuration that policies refer to.
 #[derive(Default)]
-pub struct Shared {
-    pub issuers: BTreeMap<String, Arc<IssuerPlan>>,
-    pub tiers: BTreeMap<String, Arc<TierPlan>>,
-}
+pub struct Shared {}
 
 /// What is known about the route that a policy is planned for.
 pub struct RouteFacts {

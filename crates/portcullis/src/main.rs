@@ -1,2 +1,55 @@
-//! The binary.
-fn main() {}
+//! The binary: CLI verbs, signals, exit codes. 0: done; 1: failed; 2: bad configuration or usage.
+
+mod run;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const SMALLEST: &str = "A configuration in six lines (portcullis.yaml):
+
+listeners: [{ address: 127.0.0.1:8080 }]
+upstreams:
+  users: { endpoints: [http://127.0.0.1:8101] }
+routes:
+  - { name: users, match: { path: /users/* }, forward: { to: users } }
+admin: { address: 127.0.0.1:9901 }";
+
+/// An API gateway: one binary and one readable YAML file between clients and services.
+#[derive(Parser)]
+#[command(version, after_help = SMALLEST, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve.
+    Run(verbs::Files),
+    /// Say everything that is wrong with a configuration, and serve nothing.
+    Check(verbs::Files),
+    /// Say which route serves a request, and why not the nearest others.
+    Explain(verbs::Explain),
+    /// Print the JSON Schema of the configuration language, for editors.
+    Schema,
+    /// Print the version.
+    Version,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Run(files) => run::run(&files.source()),
+        Verb::Check(files) => verbs::check(&files.source()),
+        Verb::Explain(explain) => verbs::explain(&explain),
+        Verb::Schema => verbs::schema(),
+        Verb::Version => {
+            println!("portcullis {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}

@@ -72,10 +72,10 @@ pub(crate) fn receive(
 /// trailers pass.
 fn clean(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        let names = values.flat_map(|value| value.split(','));
+        let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+        let names = values.flat_map(|value| value.split(|byte| *byte == b','));
         let nominated: Vec<HeaderName> =
-            names.filter_map(|name| HeaderName::try_from(name.trim()).ok()).collect();
+            names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect();
         for name in nominated.iter().filter(|name| !KEPT.contains(name)) {
             headers.remove(name);
         }
@@ -191,10 +191,13 @@ mod tests {
     fn cleaned(headers: &[(&str, &str)]) -> Vec<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            map.append(HeaderName::try_from(*name).unwrap(), value);
         }
         clean(&mut map);
-        map.keys().map(|name| name.to_string()).collect()
+        let mut left: Vec<String> = map.keys().map(|name| name.to_string()).collect();
+        left.sort();
+        left
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
             ("trailer", "x-sum"),
             ("etag", "\"1\""),
         ]);
-        assert_eq!(left, ["content-length", "trailer", "etag"]);
+        assert_eq!(left, ["content-length", "etag", "trailer"]);
     }
 
     #[test]

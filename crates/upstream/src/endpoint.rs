@@ -220,7 +220,7 @@ mod tests {
             ("http://127.1", host),
             ("http://999.1.1.1", host),
             ("http://[::1", host),
-            ("http://::1", port),
+            ("http://::1", host),
             ("http://a..b", host),
             ("http://ä", host),
         ] {

@@ -47,6 +47,7 @@ pub struct Line {
     seen: RefCell<Seen>,
     order: Cell<Option<Order>>,
     wake: Notify,
+    http2: Cell<bool>,
 }
 
 impl Line {
@@ -61,6 +62,14 @@ impl Line {
     pub fn request_finished(&self) {
         self.finished.set(self.finished.get() + 1);
         self.reads_at_finish.set(self.pulse.reads());
+    }
+
+    pub fn set_http2(&self) {
+        self.http2.set(true);
+    }
+
+    pub fn is_http2(&self) -> bool {
+        self.http2.get()
     }
 
     pub fn is_idle(&self) -> bool {

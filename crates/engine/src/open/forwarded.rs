@@ -66,9 +66,8 @@ pub fn apply(
             headers.remove(name);
         }
     }
-    let kept = |headers: &HeaderMap, name: &HeaderName| {
-        headers.get(name).filter(|_| believed).cloned()
-    };
+    let kept =
+        |headers: &HeaderMap, name: &HeaderName| headers.get(name).filter(|_| believed).cloned();
     let proto = kept(headers, &X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http"));
     let host = kept(headers, &X_FORWARDED_HOST).or_else(|| HeaderValue::from_str(authority).ok());
     if let Ok(value) = forwarded(client, &proto, host.as_ref()) {
@@ -168,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_trusted_chain_is_read_from_the_right() {
-        let chain = [("x-forwarded-for", "6.6.6.6, 7.7.7.7, 10.0.0.2"), ("x-forwarded-proto", "https")];
+        let chain =
+            [("x-forwarded-for", "6.6.6.6, 7.7.7.7, 10.0.0.2"), ("x-forwarded-proto", "https")];
         let (client, headers) = run("10.0.0.1:1000", &["10.0.0.0/8"], &chain);
         assert_eq!(client, "7.7.7.7");
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 10.0.0.2, 10.0.0.1");
@@ -178,9 +178,11 @@ mod tests {
 
     #[test]
     fn mapped_ipv4_and_garbage() {
-        let (client, _) = run("[::ffff:10.0.0.1]:1000", &["10.0.0.0/8"], &[("x-forwarded-for", "garbage")]);
+        let (client, _) =
+            run("[::ffff:10.0.0.1]:1000", &["10.0.0.0/8"], &[("x-forwarded-for", "garbage")]);
         assert_eq!(client, "10.0.0.1");
-        let (client, _) = run("10.0.0.1:1", &["10.0.0.0/8"], &[("x-forwarded-for", "[2001:db8::1]:443")]);
+        let (client, _) =
+            run("10.0.0.1:1", &["10.0.0.0/8"], &[("x-forwarded-for", "[2001:db8::1]:443")]);
         assert_eq!(client, "2001:db8::1");
         let (_, headers) = run("[2001:db8::2]:1", &[], &[]);
         assert!(headers["forwarded"].to_str().unwrap().starts_with("for=\"[2001:db8::2]\";"));

@@ -49,8 +49,7 @@ fn nominated(headers: &HeaderMap) -> Option<Vec<String>> {
 /// What may be nominated: not the options themselves, and not what the request cannot do without.
 fn is_nominable(name: &str) -> bool {
     let fixed = ["host", "content-length", "content-type", "te"];
-    !name.is_empty()
-        && !OPTIONS.iter().chain(&fixed).any(|fixed| name.eq_ignore_ascii_case(fixed))
+    !name.is_empty() && !OPTIONS.iter().chain(&fixed).any(|fixed| name.eq_ignore_ascii_case(fixed))
 }
 
 fn asks_for_trailers(value: &HeaderValue) -> bool {
@@ -95,7 +94,10 @@ mod tests {
     use super::*;
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -115,7 +117,8 @@ mod tests {
 
     #[test]
     fn what_a_request_needs_cannot_be_nominated() {
-        let mut headers = map(&[("connection", "Host, Content-Length"), ("host", "a"), ("content-length", "3")]);
+        let mut headers =
+            map(&[("connection", "Host, Content-Length"), ("host", "a"), ("content-length", "3")]);
         strip_hop_by_hop(&mut headers);
         assert_eq!(headers, map(&[("host", "a"), ("content-length", "3")]));
     }

@@ -79,7 +79,9 @@ mod tests {
         ] {
             assert_eq!(name(authority).as_deref(), Some(want), "{authority}");
         }
-        for bad in ["", ":80", "a b", "a@b", "a/b", "a:99999", "a:8x", "[::1", "[x]", "a,b", "a:1:2"] {
+        for bad in
+            ["", ":80", "a b", "a@b", "a/b", "a:99999", "a:8x", "[::1", "[x]", "a,b", "a:1:2"]
+        {
             assert_eq!(name(bad), None, "{bad}");
         }
     }

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use portcullis_core::template::Template;
-use portcullis_core::{Call, CanonicalPath, Exchange, Problem, Response};
+use portcullis_core::{Call, Exchange, Problem, Response};
 use portcullis_upstream::{Outbound, Upstream};
 
-use super::{location, unresolved};
+use super::location;
 use crate::plan::{ForwardPlan, HostPlan, PathPlan};
 use crate::problems::BAD_PATH;
 use crate::snapshot::Route;
@@ -24,12 +23,19 @@ pub struct Forward {
 }
 
 impl Forward {
-    pub fn build(plan: &Arc<ForwardPlan>, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Self {
-        let upstream = Arc::clone(super::upstream(upstreams, &plan.to));
-        Self { upstream, plan: Arc::clone(plan), no_name: Arc::from("") }
+    pub fn build(
+        plan: &Arc<ForwardPlan>,
+        upstreams: &BTreeMap<String, Arc<Upstream>>,
+    ) -> Option<Self> {
+        let upstream = Arc::clone(upstreams.get(&plan.to)?);
+        Some(Self { upstream, plan: Arc::clone(plan), no_name: Arc::from("") })
     }
 
-    pub async fn answer(&self, exchange: &mut Exchange, route: &Route) -> Result<Response, Problem> {
+    pub async fn answer(
+        &self,
+        exchange: &mut Exchange,
+        route: &Route,
+    ) -> Result<Response, Problem> {
         let path_and_query = self.path_and_query(exchange)?;
         let host = match &self.plan.host {
             HostPlan::Endpoint => None,
@@ -75,14 +81,14 @@ impl Forward {
         let mut text = match &self.plan.path {
             PathPlan::Same => exchange.path.as_str().to_owned(),
             PathPlan::Strip(prefix) => strip(exchange.path.as_str(), prefix).to_owned(),
-            PathPlan::Template(template) => render(template, exchange)?,
         };
         if let Some(query) = query {
             text.push(if text.contains('?') { '&' } else { '?' });
             text.push_str(query);
         }
-        PathAndQuery::try_from(text)
-            .map_err(|error| Problem::new(&BAD_PATH, "the path cannot be sent on").private(error.to_string()))
+        PathAndQuery::try_from(text).map_err(|error| {
+            Problem::new(&BAD_PATH, "the path cannot be sent on").private(error.to_string())
+        })
     }
 }
 
@@ -95,24 +101,14 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-pub(super) fn render(template: &Template, exchange: &Exchange) -> Result<String, Problem> {
-    let rendered = template.render(exchange).map_err(|missing| unresolved(&missing))?;
-    let (path, query) = match rendered.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (rendered.as_str(), None),
-    };
-    let path = CanonicalPath::parse(path)
-        .map_err(|error| Problem::new(&BAD_PATH, error.to_string()).private(rendered.clone()))?;
-    Ok(match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_string(),
-    })
-}
-
 /// A fixed Host header, checked at load.
 pub fn host_value(name: &str) -> Option<HeaderValue> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']' | b'_');
-    (!name.is_empty() && name.bytes().all(plain)).then(|| HeaderValue::from_str(name).ok()).flatten()
+    let plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b':' | b'[' | b']' | b'_')
+    };
+    (!name.is_empty() && name.bytes().all(plain))
+        .then(|| HeaderValue::from_str(name).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -130,6 +126,8 @@ mod tests {
     #[test]
     fn a_fixed_host_is_a_host() {
         assert!(host_value("shop.internal:8080").is_some());
-        assert!(host_value("a b").is_none() && host_value("").is_none() && host_value("a/b").is_none());
+        assert!(
+            host_value("a b").is_none() && host_value("").is_none() && host_value("a/b").is_none()
+        );
     }
 }

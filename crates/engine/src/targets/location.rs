@@ -1,8 +1,8 @@
 //! Services' addresses stay inside: `Location` and `Content-Location` that name an endpoint are
 //! made to name the gateway, as the client knows it.
 
-use http::header::{CONTENT_LOCATION, HeaderValue, LOCATION};
 use http::HeaderMap;
+use http::header::{CONTENT_LOCATION, HeaderValue, LOCATION};
 use portcullis_core::Exchange;
 use portcullis_upstream::Upstream;
 
@@ -27,9 +27,16 @@ impl Outer {
 
 /// Rewrites both headers. `stripped` is the prefix that was cut off the client's path: it comes back
 /// in front of a path of the upstream.
-pub fn rewrite(headers: &mut HeaderMap, upstream: &Upstream, outer: &Outer, stripped: Option<&str>) {
+pub fn rewrite(
+    headers: &mut HeaderMap,
+    upstream: &Upstream,
+    outer: &Outer,
+    stripped: Option<&str>,
+) {
     for name in [LOCATION, CONTENT_LOCATION] {
-        let Some(value) = headers.get(&name).and_then(|value| value.to_str().ok()) else { continue };
+        let Some(value) = headers.get(&name).and_then(|value| value.to_str().ok()) else {
+            continue;
+        };
         let is_ours = |authority: &str| upstream.has_authority(authority);
         if let Some(outward) = turn_outward(value, is_ours, outer, stripped)
             && let Ok(value) = HeaderValue::try_from(outward)
@@ -76,7 +83,10 @@ mod tests {
     #[test]
     fn the_endpoints_address_becomes_the_gateways() {
         let outward = |value| turned(value, None);
-        assert_eq!(outward("http://10.0.0.7:8102/orders/1").as_deref(), Some("https://shop.example/orders/1"));
+        assert_eq!(
+            outward("http://10.0.0.7:8102/orders/1").as_deref(),
+            Some("https://shop.example/orders/1")
+        );
         assert_eq!(outward("//10.0.0.7:8102/x").as_deref(), Some("https://shop.example/x"));
         assert_eq!(outward("http://10.0.0.7:8102").as_deref(), Some("https://shop.example"));
         assert_eq!(outward("https://elsewhere.example/x"), None);
@@ -88,7 +98,10 @@ mod tests {
     fn a_stripped_prefix_comes_back() {
         let outward = |value| turned(value, Some("/api/v1"));
         assert_eq!(outward("/products/1").as_deref(), Some("/api/v1/products/1"));
-        assert_eq!(outward("http://10.0.0.7:8102/p").as_deref(), Some("https://shop.example/api/v1/p"));
+        assert_eq!(
+            outward("http://10.0.0.7:8102/p").as_deref(),
+            Some("https://shop.example/api/v1/p")
+        );
         assert_eq!(outward("relative/x"), None);
     }
 }

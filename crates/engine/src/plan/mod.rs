@@ -1,0 +1,236 @@
+//! What a file means: names resolved, patterns compiled, policies merged and understood. No socket,
+//! no task, no clock.
+
+mod policies;
+mod routes;
+mod targets;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use portcullis_config::{Decode, Diagnostics, Node, Sources, Span, Spanned};
+use portcullis_policies::{Kind, Planned, Shared};
+use portcullis_upstream::UpstreamPlan;
+
+use crate::open::forwarded::Trusted;
+use crate::records::Format;
+use crate::router::Match;
+use crate::settings::{BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings};
+pub use targets::{ForwardPlan, HostPlan, PathPlan, TargetPlan};
+
+/// A policy of a route, understood.
+pub struct AppliedPlan {
+    pub kind: &'static Kind,
+    pub plan: Box<dyn Planned>,
+    /// The merged block, for `explain`.
+    pub block: Node,
+}
+
+/// A route, understood.
+pub struct RoutePlan {
+    pub name: Arc<str>,
+    pub span: Span,
+    pub matches: Vec<Match>,
+    pub policies: Vec<AppliedPlan>,
+    pub target: TargetPlan,
+}
+
+/// How much and how long a client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct BoundsPlan {
+    pub header_bytes: usize,
+    pub header_fields: usize,
+    pub buffered_body: u64,
+    pub streamed_body: u64,
+    pub header_read: Duration,
+    pub idle: Duration,
+    pub streams: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    pub file: Option<PathBuf>,
+    /// `None`: text on a terminal, JSON elsewhere.
+    pub format: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DrainPlan {
+    pub delay: Duration,
+    pub grace: Duration,
+    pub deadline: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct AdminPlan {
+    pub address: SocketAddr,
+    pub token: Option<String>,
+}
+
+/// A configuration, understood.
+pub struct Plan {
+    pub listeners: Vec<SocketAddr>,
+    pub admin: Option<AdminPlan>,
+    pub workers: Option<usize>,
+    pub trusted: Trusted,
+    pub bounds: BoundsPlan,
+    pub log: LogPlan,
+    pub drain: DrainPlan,
+    pub shared: Shared,
+    pub upstreams: BTreeMap<String, UpstreamPlan>,
+    pub routes: Vec<RoutePlan>,
+    pub identity_headers: Vec<HeaderName>,
+    /// Of everything the configuration says, files that it names included.
+    pub hash: u64,
+    /// Files that the configuration names, beside itself.
+    pub files: Vec<PathBuf>,
+}
+
+/// Makes a plan of a file's nodes. Says everything that is wrong in `out`; `None` after an error.
+pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Plan> {
+    let file = FileSettings::decode(root, out)?;
+    let mut files = Vec::new();
+    let shared = Shared::default();
+    let upstreams = upstreams(&file, out);
+    let inherited = policies::check(&file.policies, out);
+    let mut desk = routes::Desk { sources, shared: &shared, inherited, files: &mut files, out };
+    let routes = desk.plan(&file);
+    let listeners =
+        listeners(&file.listeners.iter().map(|one| &one.address).collect::<Vec<_>>(), out);
+    let admin = file.admin.on().map(|admin| AdminPlan {
+        address: *admin.address,
+        token: admin.token.as_ref().map(|token| token.expose().to_owned()),
+    });
+    if let Some(admin) = file.admin.on() {
+        keep_admin_apart(&admin.address, &file, &listeners, out);
+    }
+    let trusted = trusted(&file.trusted_proxies, out);
+    unused_upstreams(&file, &routes, out);
+    if out.has_errors() {
+        return None;
+    }
+    let identity_headers = routes
+        .iter()
+        .flat_map(|route| route.policies.iter().flat_map(|applied| applied.plan.identity_headers()))
+        .collect();
+    Some(Plan {
+        listeners,
+        admin,
+        workers: file.workers.map(|count| count.as_usize()),
+        trusted,
+        bounds: bounds(&file.bounds),
+        log: log(&file.log),
+        drain: drain(&file.drain),
+        shared,
+        upstreams,
+        routes,
+        identity_headers,
+        hash: root.fingerprint(),
+        files,
+    })
+}
+
+fn upstreams(file: &FileSettings, out: &mut Diagnostics) -> BTreeMap<String, UpstreamPlan> {
+    let plans = file.upstreams.iter().filter_map(|entry| {
+        let plan = UpstreamPlan::plan(&entry.name, &entry.value, entry.span, out)?;
+        Some((entry.name.clone(), plan))
+    });
+    plans.collect()
+}
+
+fn listeners(addresses: &[&Spanned<SocketAddr>], out: &mut Diagnostics) -> Vec<SocketAddr> {
+    let mut seen: Vec<SocketAddr> = Vec::new();
+    for address in addresses {
+        if seen.contains(address) && address.port() != 0 {
+            out.error(address.span, format!("two listeners have the address {}", address.shown()));
+        }
+        seen.push(***address);
+    }
+    seen
+}
+
+/// The admin address is its own: no listener has it, and no route leads there.
+fn keep_admin_apart(
+    admin: &Spanned<SocketAddr>,
+    file: &FileSettings,
+    listeners: &[SocketAddr],
+    out: &mut Diagnostics,
+) {
+    if admin.port() == 0 {
+        return;
+    }
+    if listeners.contains(admin) {
+        out.error(admin.span, "the admin address is also a listener's")
+            .hint("give `admin.address` a port of its own");
+    }
+    for entry in file.upstreams.iter() {
+        for endpoint in entry.value.endpoints.iter() {
+            if leads_to(&endpoint.url, **admin) {
+                out.error(
+                    entry.span,
+                    format!("upstream `{}` leads to the admin address", entry.name),
+                )
+                .hint("what changes the gateway must not be reachable through a route");
+            }
+        }
+    }
+}
+
+fn unused_upstreams(file: &FileSettings, routes: &[RoutePlan], out: &mut Diagnostics) {
+    for entry in file.upstreams.iter() {
+        let used =
+            routes.iter().any(|route| route.target.upstreams().any(|name| name == entry.name));
+        if !used && !out.has_errors() {
+            out.warning(entry.span, format!("no route uses the upstream `{}`", entry.name));
+        }
+    }
+}
+
+fn trusted(networks: &[Spanned<String>], out: &mut Diagnostics) -> Trusted {
+    let parse = |network: &Spanned<String>| {
+        let parsed = network.parse().ok();
+        let parsed = parsed.or_else(|| network.parse::<std::net::IpAddr>().ok().map(Into::into));
+        if parsed.is_none() {
+            out.error(network.span, format!("{} is no network", network.shown()))
+                .hint("write an address such as 10.0.0.7 or a network such as 10.0.0.0/8");
+        }
+        parsed
+    };
+    Trusted(networks.iter().filter_map(parse).collect())
+}
+
+fn bounds(settings: &BoundsSettings) -> BoundsPlan {
+    BoundsPlan {
+        header_bytes: settings.header_bytes.as_usize(),
+        header_fields: settings.header_fields.as_usize(),
+        buffered_body: settings.buffered_body.0,
+        streamed_body: settings.streamed_body.0,
+        header_read: settings.header_read,
+        idle: settings.idle,
+        streams: settings.streams,
+    }
+}
+
+fn log(settings: &LogSettings) -> LogPlan {
+    let format = match settings.format {
+        LogFormat::Auto => None,
+        LogFormat::Json => Some(Format::Json),
+        LogFormat::Text => Some(Format::Text),
+    };
+    LogPlan { file: settings.file.clone(), format }
+}
+
+fn drain(settings: &DrainSettings) -> DrainPlan {
+    DrainPlan { delay: settings.delay, grace: settings.grace, deadline: settings.deadline }
+}
+
+/// True for a URL that names this address, also by the machine's own name.
+fn leads_to(url: &str, address: SocketAddr) -> bool {
+    let authority = url.trim_end_matches('/').trim_start_matches("http://");
+    let own_name = format!("localhost:{}", address.port());
+    authority == address.to_string() || address.ip().is_loopback() && authority == own_name
+}

@@ -1,0 +1,165 @@
+//! `run`: start, the banner, signals, reloads, the end.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use portcullis_admin::{Admin, Ask};
+use portcullis_core::Clock;
+use portcullis_engine::{Gateway, Inherited, Loaded, Reload, Source, load};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::verbs::{BAD_CONFIGURATION, complain};
+
+/// Editors write a file in several steps: wait until it has been quiet for this long.
+const SETTLE: Duration = Duration::from_millis(200);
+
+pub fn run(source: &Source) -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let loaded = load(source);
+    complain(&loaded);
+    if loaded.plan.is_none() {
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start: {error}")),
+    };
+    let local = tokio::task::LocalSet::new();
+    match local.block_on(&runtime, serve(loaded, source.clone())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => failed(&why),
+    }
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::FAILURE
+}
+
+async fn serve(loaded: Loaded, source: Source) -> Result<(), String> {
+    let (_, warnings) = loaded.diagnostics.counts();
+    let watched = loaded.files.clone();
+    let Some(plan) = loaded.plan else { return Ok(()) };
+    let admin_plan = plan.admin.clone();
+    let routes = plan.routes.len();
+    let admin_listener = match &admin_plan {
+        Some(admin) => Some(
+            tokio::net::TcpListener::bind(admin.address)
+                .await
+                .map_err(|error| format!("cannot listen on {} (admin): {error}", admin.address))?,
+        ),
+        None => None,
+    };
+    let mut signals = Signals::new().map_err(|error| format!("cannot watch signals: {error}"))?;
+    let mut gateway =
+        Gateway::start(plan, source.clone(), Clock::system(), Inherited::default()).await?;
+    let (asks, mut asked) = mpsc::channel(4);
+    let files: Vec<_> = source.paths.iter().map(|path| path.display().to_string()).collect();
+    eprintln!("portcullis {} runs {}", env!("CARGO_PKG_VERSION"), files.join(", "));
+    eprintln!("{}, {}", count(routes, "route"), count(warnings, "warning"));
+    for address in gateway.addresses() {
+        eprintln!("listening on http://{address}");
+    }
+    match admin_listener.map(|listener| (listener.local_addr(), listener)) {
+        Some((Ok(address), listener)) => {
+            let (house, listeners) = (Arc::clone(&gateway.house), gateway.addresses().collect());
+            let admin = Admin { house, address, listeners, requests: asks.clone() };
+            tokio::task::spawn_local(portcullis_admin::serve(listener, Rc::new(admin)));
+            eprintln!("admin on http://{address}");
+        }
+        _ => eprintln!("admin off"),
+    }
+    let (changes, mut changed) = mpsc::channel(1);
+    let _watcher = watch(&watched, changes);
+    loop {
+        tokio::select! {
+            _ = signals.hangup.recv() => report(&gateway.reload().await),
+            _ = signals.reopen.recv() => gateway.reopen_log(),
+            Some(()) = changed.recv() => {
+                tokio::time::sleep(SETTLE).await;
+                while changed.try_recv().is_ok() {}
+                report(&gateway.reload().await);
+            }
+            Some(Ask::Reload(done)) = asked.recv() => {
+                let outcome = gateway.reload().await;
+                report(&outcome);
+                let _ = done.send(match outcome {
+                    Reload::Applied => Ok("applied"),
+                    Reload::Unchanged => Ok("unchanged"),
+                    Reload::Refused(why) => Err(why),
+                });
+            }
+            () = signals.end() => break,
+        }
+    }
+    tracing::info!("ending: listeners drain");
+    gateway.stop().await;
+    Ok(())
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+fn report(outcome: &Reload) {
+    match outcome {
+        Reload::Applied => tracing::info!("the configuration was reloaded"),
+        Reload::Unchanged => tracing::info!("the configuration has not changed"),
+        Reload::Refused(why) => {
+            tracing::error!("the new configuration was refused; the old one goes on\n{why}");
+        }
+    }
+}
+
+struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    reopen: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Watches the folders of the files: editors and Kubernetes replace files instead of writing them.
+fn watch(files: &[PathBuf], changes: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            let _ = changes.try_send(());
+        }
+    })
+    .inspect_err(|error| tracing::warn!(%error, "cannot watch files: reload with SIGHUP"))
+    .ok()?;
+    let mut folders: Vec<PathBuf> = files
+        .iter()
+        .filter_map(|file| Some(file.canonicalize().ok()?.parent()?.to_path_buf()))
+        .collect();
+    folders.sort();
+    folders.dedup();
+    for folder in folders {
+        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            tracing::warn!(%error, folder = %folder.display(), "cannot watch: reload with SIGHUP");
+        }
+    }
+    Some(watcher)
+}
