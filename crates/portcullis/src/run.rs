@@ -94,7 +94,8 @@ async fn serve(loaded: Loaded, source: Source) -> Result<(), String> {
                     Reload::Refused(why) => Err(why),
                 });
             }
-            () = signals.end() => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
         }
     }
     tracing::info!("ending: listeners drain");
@@ -131,13 +132,6 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
-    }
-
-    async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 
