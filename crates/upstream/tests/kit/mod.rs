@@ -66,6 +66,8 @@ pub struct Scripted {
     pub address: SocketAddr,
     seen: Rc<RefCell<Vec<Seen>>>,
     connections: Rc<RefCell<usize>>,
+    /// Woken when a request was read or a script has ended.
+    news: Rc<Notify>,
     closed: Rc<RefCell<Vec<usize>>>,
 }
 
@@ -77,20 +79,23 @@ impl Scripted {
             (Rc::<RefCell<Vec<Seen>>>::default(), Rc::<RefCell<usize>>::default());
         let closed = Rc::<RefCell<Vec<usize>>>::default();
         let (noted, counted, ended) = (seen.clone(), connections.clone(), closed.clone());
+        let news = Rc::new(Notify::new());
+        let bell = news.clone();
         tokio::task::spawn_local(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let index = *counted.borrow();
                 *counted.borrow_mut() += 1;
                 let script = scripts[index.min(scripts.len() - 1)].clone();
-                let (noted, ended) = (noted.clone(), ended.clone());
+                let (noted, ended, bell) = (noted.clone(), ended.clone(), bell.clone());
                 tokio::task::spawn_local(async move {
-                    play(stream, index, script, &noted).await;
+                    play(stream, index, script, &noted, &bell).await;
                     ended.borrow_mut().push(index);
+                    bell.notify_waiters();
                 });
             }
         });
-        Self { address, seen, connections, closed }
+        Self { address, seen, connections, news, closed }
     }
 
     /// The same on every connection, for as long as requests come.
@@ -110,7 +115,14 @@ impl Scripted {
     /// Waits until the script of a connection is over, which is also when its peer closes it.
     pub async fn ended(&self, connection: usize) {
         while !self.closed.borrow().contains(&connection) {
-            tokio::task::yield_now().await;
+            self.news.notified().await;
+        }
+    }
+
+    /// Waits until that many requests were read.
+    pub async fn saw(&self, requests: usize) {
+        while self.seen.borrow().len() < requests {
+            self.news.notified().await;
         }
     }
 
@@ -124,6 +136,7 @@ async fn play(
     connection: usize,
     script: Vec<Step>,
     seen: &RefCell<Vec<Seen>>,
+    news: &Notify,
 ) {
     let mut buffer = Vec::new();
     for step in script {
@@ -147,6 +160,7 @@ async fn play(
                 let body = read_until(&mut stream, &mut buffer, end).await;
                 let body = String::from_utf8(body.unwrap_or_default()).unwrap();
                 seen.borrow_mut().push(Seen { connection, head, body });
+                news.notify_waiters();
             }
             Say(text) => {
                 if stream.write_all(text.as_bytes()).await.is_err() {
