@@ -6,6 +6,7 @@ pub mod breaker;
 pub mod build;
 pub mod clock;
 pub mod exchange;
+pub mod mapping;
 pub mod mask;
 pub mod metrics;
 pub mod path;

@@ -223,8 +223,10 @@ impl Attempt<'_> {
             progress.map_or((begun, false), |progress| (progress.since(), progress.client_owes()));
         let allowed = if client { self.timeouts.idle } else { self.timeouts.request };
         let until = since + allowed;
-        if until > Instant::now() {
-            return Ok(until);
+        let now = Instant::now();
+        if until > now {
+            // The turn may change meanwhile, and the other side's time may be the shorter one.
+            return Ok(until.min(now + self.timeouts.request));
         }
         Err(if client { Lost::Stalled(allowed) } else { Lost::Timeout(allowed) })
     }

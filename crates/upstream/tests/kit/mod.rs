@@ -114,9 +114,13 @@ impl Scripted {
 
     /// Waits until the script of a connection is over, which is also when its peer closes it.
     pub async fn ended(&self, connection: usize) {
-        while !self.closed.borrow().contains(&connection) {
+        while !self.has_ended(connection) {
             self.news.notified().await;
         }
+    }
+
+    pub fn has_ended(&self, connection: usize) -> bool {
+        self.closed.borrow().contains(&connection)
     }
 
     /// Waits until that many requests were read.
