@@ -44,8 +44,23 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// Bytes that the endpoint has sent on it.
     heard: Rc<Cell<u64>>,
-    /// How many connections its pool has open.
-    open: Rc<Cell<usize>>,
+    _open: Counted,
+}
+
+/// Counts for as long as it lives: a connection from the first try to connect until it is closed.
+pub(crate) struct Counted(Rc<Cell<usize>>);
+
+impl Counted {
+    pub(crate) fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(Rc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 /// What came of sending a request.
@@ -66,7 +81,7 @@ impl Connection {
         addresses: &[SocketAddr],
         first: usize,
         within: Duration,
-        open: &Rc<Cell<usize>>,
+        open: Counted,
     ) -> Result<Self, Lost> {
         let deadline = tokio::time::Instant::now() + within;
         let mut lost = Lost::Connect("it has no address".to_owned());
@@ -74,10 +89,7 @@ impl Connection {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let rest = u32::try_from(addresses.len() - place).unwrap_or(1);
             lost = match tokio::time::timeout(left / rest, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => match Self::start(stream, peer, open).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(lost) => lost,
-                },
+                Ok(Ok(stream)) => return Self::start(stream, peer, open).await,
                 Ok(Err(error)) => Lost::Connect(format!("{peer}: {error}")),
                 Err(_) => Lost::ConnectTimeout(within),
             };
@@ -85,11 +97,7 @@ impl Connection {
         Err(lost)
     }
 
-    async fn start(
-        stream: TcpStream,
-        peer: SocketAddr,
-        open: &Rc<Cell<usize>>,
-    ) -> Result<Self, Lost> {
+    async fn start(stream: TcpStream, peer: SocketAddr, open: Counted) -> Result<Self, Lost> {
         let failed = |error: &dyn Error| Lost::Connect(format!("{peer}: {}", causes(error)));
         stream.set_nodelay(true).map_err(|error| failed(&error))?;
         let heard = Rc::new(Cell::new(0));
@@ -100,9 +108,7 @@ impl Connection {
         let driver = tokio::task::spawn_local(async move {
             let _ = connection.await;
         });
-        open.set(open.get() + 1);
-        let open = Rc::clone(open);
-        Ok(Self { sender, driver: driver.abort_handle(), peer, heard, open })
+        Ok(Self { sender, driver: driver.abort_handle(), peer, heard, _open: open })
     }
 
     /// Sends a request and waits for the head of its answer, without a limit of time.
@@ -142,7 +148,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.driver.abort();
-        self.open.set(self.open.get().saturating_sub(1));
     }
 }
 

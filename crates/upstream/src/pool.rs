@@ -11,7 +11,7 @@ use portcullis_core::metrics::Gauge;
 use portcullis_core::{Clock, Worker};
 
 use crate::attempt::Lost;
-use crate::connection::{Connection, Readiness};
+use crate::connection::{Connection, Counted, Readiness};
 use crate::endpoint::Endpoint;
 use crate::metrics::UpstreamMetrics;
 
@@ -149,7 +149,8 @@ impl Pool {
     ) -> Result<Connection, Lost> {
         let turn = self.opened.get();
         self.opened.set(turn.wrapping_add(1));
-        Connection::open(&endpoint.addresses(), turn, within, &self.open).await
+        let open = Counted::new(&self.open);
+        Connection::open(&endpoint.addresses(), turn, within, open).await
     }
 
     /// Takes back a connection whose answer has ended.

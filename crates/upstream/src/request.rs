@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::PathAndQuery;
@@ -51,6 +51,7 @@ pub(crate) fn write(outbound: Outbound) -> Result<Request<Outgoing>, Problem> {
     if headers.contains_key(TE) {
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
     }
+    join_cookies(&mut headers);
     match body.size_hint().exact() {
         Some(0) if !expects_content(&method) => {}
         Some(length) => {
@@ -68,6 +69,18 @@ pub(crate) fn write(outbound: Outbound) -> Result<Request<Outgoing>, Problem> {
     *request.uri_mut() = path_and_query.into();
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
+/// 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(b"; ".as_slice())) {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// A body that is known to be too large is refused before anyone is contacted.
@@ -205,6 +218,13 @@ mod tests {
         let request = written(Method::GET, &[("te", "trailers"), ("connection", "x")], Body::Empty);
         assert_eq!(request.headers()[TE], "trailers");
         assert_eq!(request.headers()[CONNECTION], "te");
+    }
+
+    #[test]
+    fn a_cookie_is_one_field() {
+        let request = written(Method::GET, &[("cookie", "a=1"), ("cookie", "b=2")], Body::Empty);
+        let cookies: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=2"]);
     }
 
     #[test]

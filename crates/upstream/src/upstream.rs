@@ -1,5 +1,6 @@
 //! A named group of endpoints, as all workers share it: the way of a request from breaker to answer.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,11 +61,15 @@ impl Upstream {
         &self.name
     }
 
-    /// True for the authority of one of the endpoints, as a URL would name it.
+    /// True for the authority of one of the endpoints, as a URL would name it: by its name or by an
+    /// address that stands behind it.
     pub fn has_authority(&self, authority: &str) -> bool {
-        let authority = authority.strip_suffix(":80").unwrap_or(authority);
-        let named = |endpoint: &Endpoint| endpoint.authority.eq_ignore_ascii_case(authority);
-        self.endpoints.iter().any(|endpoint| named(endpoint))
+        let socket: Option<SocketAddr> = authority.parse().ok();
+        let short = authority.strip_suffix(":80").unwrap_or(authority);
+        self.endpoints.iter().any(|endpoint| {
+            endpoint.authority.eq_ignore_ascii_case(short)
+                || socket.is_some_and(|socket| endpoint.addresses().contains(&socket))
+        })
     }
 
     /// Host names that do not resolve now. Meant to be asked after [`Upstream::looked_up`].

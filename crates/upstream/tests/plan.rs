@@ -90,6 +90,7 @@ fn names_are_looked_up_beside_the_requests() {
         assert_eq!(status["endpoints"][0]["endpoint"], format!("localhost:{port}"));
         assert_eq!(status["endpoints"][0]["resolved"], true);
         assert!(world.upstream.has_authority(&format!("LocalHost:{port}")));
+        assert!(world.upstream.has_authority(&endpoint.address.to_string()));
         assert!(!world.upstream.has_authority("localhost"));
     });
 }
