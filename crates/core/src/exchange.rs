@@ -68,6 +68,8 @@ pub struct Exchange {
     /// How much of the body a policy may read into memory, in bytes.
     pub buffer_limit: u64,
     pub record: Record,
+    /// Headers that policies want on the answer, whatever it becomes.
+    pub answer_headers: http::HeaderMap,
     guards: Vec<Box<dyn Any>>,
 }
 
@@ -98,6 +100,7 @@ impl Exchange {
             jwt: None,
             buffer_limit,
             record,
+            answer_headers: http::HeaderMap::new(),
             guards: Vec::new(),
         }
     }

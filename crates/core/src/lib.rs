@@ -5,6 +5,7 @@ pub mod body;
 pub mod breaker;
 pub mod build;
 pub mod clock;
+pub mod context;
 pub mod exchange;
 pub mod mapping;
 pub mod mask;
@@ -13,6 +14,7 @@ pub mod path;
 pub mod policy;
 pub mod problem;
 pub mod record;
+pub mod template;
 pub mod worker;
 
 pub use body::{Body, BodyError};

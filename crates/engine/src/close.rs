@@ -27,6 +27,11 @@ pub fn finish(exchange: &mut Exchange, mut response: Response) -> Response {
     if let Ok(id) = HeaderValue::from_str(&exchange.request_id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
+    for (name, value) in exchange.answer_headers.drain() {
+        if let Some(name) = name {
+            response.headers_mut().insert(name, value);
+        }
+    }
     if exchange.record.method == Method::HEAD {
         if let Some(length) = response.body().size_hint().exact()
             && length > 0

@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_config::{
     Bytes, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned, choices, settings,
 };
+use portcullis_policies::rate_limit::TierSettings;
 use portcullis_upstream::UpstreamSettings;
 
 settings! {
@@ -27,6 +28,8 @@ settings! {
         pub log: LogSettings = "{}",
         /// How the gateway and its listeners end.
         pub drain: DrainSettings = "{}",
+        /// How much each kind of client may ask for.
+        pub tiers: Named<TierSettings> = "{}",
         /// Named groups of endpoints.
         pub upstreams: Named<UpstreamSettings> = "{}",
         /// Policies on every route, unless a route says otherwise.

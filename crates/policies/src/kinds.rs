@@ -4,6 +4,7 @@
 use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
+use crate::rate_limit;
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
 pub struct Kind {
@@ -16,7 +17,12 @@ pub struct Kind {
     pub plan: fn(&Node, &mut Planner<'_>) -> Option<Box<dyn Planned>>,
 }
 
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[Kind {
+    name: "rate_limit",
+    because: "a body is not read for somebody who asks too often",
+    schema: rate_limit::schema,
+    plan: rate_limit::plan,
+}];
 
 /// The kind of this name.
 pub fn find(name: &str) -> Option<&'static Kind> {

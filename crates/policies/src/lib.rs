@@ -5,6 +5,20 @@
 
 pub mod kinds;
 pub mod planner;
+pub mod rate_limit;
 
 pub use kinds::{KINDS, Kind};
 pub use planner::{Planned, Planner, RouteFacts, Shared};
+
+use portcullis_core::Code;
+use portcullis_core::metrics::Metric;
+
+/// Every way in which a policy fails a request.
+pub fn codes() -> Vec<&'static Code> {
+    [rate_limit::CODES].concat()
+}
+
+/// Every metric that a policy writes.
+pub fn metrics() -> Vec<&'static Metric> {
+    [rate_limit::METRICS].concat()
+}

@@ -1,5 +1,6 @@
 //! What a policy gets to see while its block becomes a plan, and what it gives back.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,12 +8,16 @@ use http::HeaderName;
 use portcullis_config::{Diagnostics, Sources, Span};
 use portcullis_core::{Build, Policy};
 
+use crate::rate_limit::TierPlan;
+
 /// A file that a configuration names may be at most this large, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Named things of the configuration that policies refer to.
 #[derive(Default)]
-pub struct Shared {}
+pub struct Shared {
+    pub tiers: BTreeMap<String, Arc<TierPlan>>,
+}
 
 /// What is known about the route that a policy is planned for.
 pub struct RouteFacts {
