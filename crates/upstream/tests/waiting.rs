@@ -73,7 +73,7 @@ fn an_answer_that_stalls_is_cut_off() {
         let (result, _) = world.send(request(Method::GET, Body::Empty)).await;
         let begun = Instant::now();
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(Duration::from_secs(4)).await;
+            pass(Duration::from_secs(4)).await;
             gate.notify_one();
         });
         let got = finish(result.unwrap()).await;
@@ -91,7 +91,7 @@ fn a_slow_client_is_not_a_slow_upstream() {
         let (source, body) = pieces();
         tokio::task::spawn_local(async move {
             for _ in 0..5 {
-                tokio::time::sleep(Duration::from_secs(8)).await;
+                pass(Duration::from_secs(8)).await;
                 source.send(data("piece")).unwrap();
             }
         });
@@ -125,7 +125,7 @@ fn an_upstream_that_is_silent_after_the_body_is_the_slow_one() {
         let world = World::of(&endpoint, "timeouts: { request: 2s, idle: 10s }");
         let (source, body) = pieces();
         tokio::task::spawn_local(async move {
-            tokio::time::sleep(Duration::from_secs(6)).await;
+            pass(Duration::from_secs(6)).await;
             source.send(data("all of it")).unwrap();
         });
         let begun = Instant::now();
@@ -164,7 +164,7 @@ fn a_pool_has_a_bound_and_is_counted() {
             let labels = format!(r#"{{upstream="orders",state="{state}"}}"#);
             world.metric(&format!("portcullis_pool_connections{labels} {count}"))
         };
-        tokio::time::sleep(Duration::from_millis(1_001)).await; // the sweep that counts
+        pass(Duration::from_millis(1_001)).await; // the sweep that counts
         assert_eq!(endpoint.connections(), 3);
         assert!(shown("idle", 2) && shown("busy", 0), "{}", world.metrics.render());
         let closed = (0..3).filter(|index| endpoint.has_ended(*index)).count();

@@ -31,6 +31,11 @@ pub fn run(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
 
+/// Lets that much of the runtime's time pass. Nobody waits for real: the time jumps there.
+pub async fn pass(time: Duration) {
+    let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
+}
+
 /// What an endpoint does on one connection, step by step.
 #[derive(Clone)]
 pub enum Step {
