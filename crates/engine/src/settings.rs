@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_config::{
     Bytes, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned, choices, settings,
 };
+use portcullis_policies::issuers::IssuerSettings;
 use portcullis_policies::rate_limit::TierSettings;
 use portcullis_upstream::UpstreamSettings;
 
@@ -28,6 +29,8 @@ settings! {
         pub log: LogSettings = "{}",
         /// How the gateway and its listeners end.
         pub drain: DrainSettings = "{}",
+        /// Who signs tokens.
+        pub issuers: Named<IssuerSettings> = "{}",
         /// How much each kind of client may ask for.
         pub tiers: Named<TierSettings> = "{}",
         /// Named groups of endpoints.

@@ -4,7 +4,7 @@
 use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
-use crate::rate_limit;
+use crate::{jwt, rate_limit};
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
 pub struct Kind {
@@ -17,12 +17,20 @@ pub struct Kind {
     pub plan: fn(&Node, &mut Planner<'_>) -> Option<Box<dyn Planned>>,
 }
 
-pub const KINDS: &[Kind] = &[Kind {
-    name: "rate_limit",
-    because: "a body is not read for somebody who asks too often",
-    schema: rate_limit::schema,
-    plan: rate_limit::plan,
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "jwt",
+        because: "who asks is known before anything that depends on it is decided",
+        schema: jwt::schema,
+        plan: jwt::plan,
+    },
+    Kind {
+        name: "rate_limit",
+        because: "a body is not read for somebody who asks too often",
+        schema: rate_limit::schema,
+        plan: rate_limit::plan,
+    },
+];
 
 /// The kind of this name.
 pub fn find(name: &str) -> Option<&'static Kind> {

@@ -3,6 +3,8 @@
 //! A policy's settings (its block in the YAML), behaviour and unit tests live in one file or folder;
 //! one line in [`kinds::KINDS`] registers it.
 
+pub mod issuers;
+pub mod jwt;
 pub mod kinds;
 pub mod planner;
 pub mod rate_limit;
@@ -15,10 +17,10 @@ use portcullis_core::metrics::Metric;
 
 /// Every way in which a policy fails a request.
 pub fn codes() -> Vec<&'static Code> {
-    [rate_limit::CODES].concat()
+    [jwt::CODES, rate_limit::CODES].concat()
 }
 
 /// Every metric that a policy writes.
 pub fn metrics() -> Vec<&'static Metric> {
-    [rate_limit::METRICS].concat()
+    [issuers::METRICS, rate_limit::METRICS].concat()
 }

@@ -8,6 +8,7 @@ use http::HeaderName;
 use portcullis_config::{Diagnostics, Sources, Span};
 use portcullis_core::{Build, Policy};
 
+use crate::issuers::IssuerPlan;
 use crate::rate_limit::TierPlan;
 
 /// A file that a configuration names may be at most this large, in bytes.
@@ -16,6 +17,7 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// Named things of the configuration that policies refer to.
 #[derive(Default)]
 pub struct Shared {
+    pub issuers: BTreeMap<String, Arc<IssuerPlan>>,
     pub tiers: BTreeMap<String, Arc<TierPlan>>,
 }
 
@@ -79,4 +81,10 @@ pub trait Planned: Send + Sync {
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// The same for the same settings within a process: what decides whether a live part is kept.
+pub fn fingerprint(settings: &impl std::hash::Hash) -> u64 {
+    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(settings)
 }

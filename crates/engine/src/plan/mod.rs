@@ -94,7 +94,10 @@ pub struct Plan {
 pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Plan> {
     let file = FileSettings::decode(root, out)?;
     let mut files = Vec::new();
-    let shared = Shared { tiers: portcullis_policies::rate_limit::plan_tiers(&file.tiers, out) };
+    let shared = Shared {
+        issuers: portcullis_policies::issuers::plan_issuers(&file.issuers, out),
+        tiers: portcullis_policies::rate_limit::plan_tiers(&file.tiers, out),
+    };
     let upstreams = upstreams(&file, out);
     let inherited = policies::check(&file.policies, out);
     let mut desk = routes::Desk { sources, shared: &shared, inherited, files: &mut files, out };
