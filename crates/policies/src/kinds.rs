@@ -4,7 +4,7 @@
 use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
-use crate::{jwt, rate_limit};
+use crate::{authorize, jwt, rate_limit, transform, validate};
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
 pub struct Kind {
@@ -25,10 +25,28 @@ pub const KINDS: &[Kind] = &[
         plan: jwt::plan,
     },
     Kind {
+        name: "authorize",
+        because: "what somebody may not do is not counted against their limit",
+        schema: authorize::schema,
+        plan: authorize::plan,
+    },
+    Kind {
         name: "rate_limit",
         because: "a body is not read for somebody who asks too often",
         schema: rate_limit::schema,
         plan: rate_limit::plan,
+    },
+    Kind {
+        name: "validate",
+        because: "a mapping can rely on the shape of what it maps",
+        schema: validate::schema,
+        plan: validate::plan,
+    },
+    Kind {
+        name: "transform",
+        because: "last in, first out: everything else sees the outer shapes",
+        schema: transform::schema,
+        plan: transform::plan,
     },
 ];
 

@@ -3,11 +3,15 @@
 //! A policy's settings (its block in the YAML), behaviour and unit tests live in one file or folder;
 //! one line in [`kinds::KINDS`] registers it.
 
+pub mod authorize;
+mod bodies;
 pub mod issuers;
 pub mod jwt;
 pub mod kinds;
 pub mod planner;
 pub mod rate_limit;
+pub mod transform;
+pub mod validate;
 
 pub use kinds::{KINDS, Kind};
 pub use planner::{Planned, Planner, RouteFacts, Shared};
@@ -17,7 +21,15 @@ use portcullis_core::metrics::Metric;
 
 /// Every way in which a policy fails a request.
 pub fn codes() -> Vec<&'static Code> {
-    [jwt::CODES, rate_limit::CODES].concat()
+    [
+        jwt::CODES,
+        authorize::CODES,
+        rate_limit::CODES,
+        bodies::CODES,
+        validate::CODES,
+        transform::CODES,
+    ]
+    .concat()
 }
 
 /// Every metric that a policy writes.

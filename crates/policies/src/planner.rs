@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderName;
-use portcullis_config::{Diagnostics, Sources, Span};
+use portcullis_config::{Diagnostics, Sources, Span, Spanned};
+use portcullis_core::context::VARIABLES;
+use portcullis_core::mapping::Program;
 use portcullis_core::{Build, Policy};
 
 use crate::issuers::IssuerPlan;
@@ -65,6 +67,29 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+impl Planner<'_> {
+    /// A program, compiled; its mistakes are shown where they stand in the file.
+    pub fn program(&mut self, text: &Spanned<String>) -> Option<Program> {
+        program(text, &VARIABLES, self.sources, self.out)
+    }
+}
+
+/// Compiles a program; its mistakes are shown where they stand in the file.
+pub fn program(
+    text: &Spanned<String>,
+    variables: &[&'static str],
+    sources: &Sources,
+    out: &mut Diagnostics,
+) -> Option<Program> {
+    Program::compile(text, variables)
+        .map_err(|errors| {
+            for error in errors {
+                out.error(text.inside(sources, error.offset), error.message);
+            }
+        })
+        .ok()
 }
 
 /// A block that was understood and compiled: everything but the live parts.

@@ -1,0 +1,56 @@
+//! Reading a request's body as JSON: what `validate` and `transform` share.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use portcullis_core::mapping::Value;
+use portcullis_core::{BodyError, Code, Exchange, Problem};
+
+pub const INVALID_JSON: Code = Code {
+    name: "invalid_json",
+    status: StatusCode::BAD_REQUEST,
+    title: "Invalid JSON",
+    cure: "Send one JSON value in UTF-8, no key twice; the detail says where it breaks.",
+};
+pub const UNSUPPORTED_MEDIA_TYPE: Code = Code {
+    name: "unsupported_media_type",
+    status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    title: "Unsupported media type",
+    cure: "Send the body as application/json.",
+};
+pub const BODY_TOO_LARGE: Code = Code {
+    name: "payload_too_large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    title: "Payload too large",
+    cure: "Send less, or raise bounds.buffered_body.",
+};
+pub const BODY_BROKEN: Code = Code {
+    name: "body_broken",
+    status: StatusCode::BAD_REQUEST,
+    title: "Body broke off",
+    cure: "Send the whole body.",
+};
+pub const CODES: &[&Code] = &[&INVALID_JSON, &UNSUPPORTED_MEDIA_TYPE, &BODY_BROKEN];
+
+/// True for `application/json` and `application/*+json`, with any parameters.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// The request's body, read up to the bound, as JSON.
+pub async fn read(exchange: &mut Exchange) -> Result<(bytes::Bytes, Value), Problem> {
+    if !is_json(&exchange.request.headers) {
+        return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
+    }
+    let limit = exchange.buffer_limit;
+    let bytes = exchange.body.read(limit).await.map_err(|error| match error {
+        BodyError::TooLarge { limit } => {
+            Problem::new(&BODY_TOO_LARGE, format!("the body is larger than {limit} bytes"))
+        }
+        error => Problem::new(&BODY_BROKEN, "the body broke off").private(error.to_string()),
+    })?;
+    let value = Value::parse(&bytes)
+        .map_err(|error| Problem::new(&INVALID_JSON, format!("the body is no JSON: {error}")))?;
+    Ok((bytes, value))
+}
