@@ -59,6 +59,34 @@ pub const INTERNAL: Code = Code {
     cure: "Look up the requestId in the access log and report what it says.",
 };
 
+pub const BAD_REWRITE: Code = Code {
+    name: "missing_reference",
+    status: StatusCode::BAD_REQUEST,
+    title: "Missing reference",
+    cure: "Send what the route's path template refers to; the log names it.",
+};
+
+pub const CALL_FAILED: Code = Code {
+    name: "call_failed",
+    status: StatusCode::BAD_GATEWAY,
+    title: "A required call failed",
+    cure: "The detail names the call; the log says what its upstream answered.",
+};
+
+pub const COMPOSITION_TIMEOUT: Code = Code {
+    name: "composition_timeout",
+    status: StatusCode::GATEWAY_TIMEOUT,
+    title: "The composition took too long",
+    cure: "Try again; if it lasts, raise compose.timeout or the timeout of the call that the detail names.",
+};
+
+pub const COMPOSITION_FAILED: Code = Code {
+    name: "composition_failed",
+    status: StatusCode::BAD_GATEWAY,
+    title: "The composed answer could not be made",
+    cure: "The log says where the mapping failed; a service answers in another shape than it expects.",
+};
+
 pub const CODES: &[&Code] = &[
     &BAD_HOST,
     &BAD_PATH,
@@ -68,4 +96,8 @@ pub const CODES: &[&Code] = &[
     &METHOD_NOT_ALLOWED,
     &PAYLOAD_TOO_LARGE,
     &INTERNAL,
+    &BAD_REWRITE,
+    &CALL_FAILED,
+    &COMPOSITION_TIMEOUT,
+    &COMPOSITION_FAILED,
 ];

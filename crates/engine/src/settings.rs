@@ -127,6 +127,8 @@ settings! {
         pub policies: Node = "{}",
         /// One upstream answers.
         pub forward: Option<ForwardSettings>,
+        /// Several calls are composed into one answer.
+        pub compose: Option<ComposeSettings>,
         /// A fixed answer.
         pub respond: Option<RespondSettings>,
         /// The client is sent elsewhere.
@@ -163,12 +165,41 @@ settings! {
     pub struct ForwardSettings {
         /// The upstream's name.
         pub to: Spanned<String>,
+        /// The path to ask for: a string template. The client's path when left out; its query
+        /// passes.
+        pub path: Option<Spanned<String>>,
         /// What is cut off the front of the client's path.
         pub strip_prefix: Option<Spanned<String>>,
         /// `keep` for the client's Host, or a name; the endpoint's authority when left out.
         pub host: Option<Spanned<String>>,
         /// Location and Content-Location that name the endpoint are made to name the gateway.
         pub rewrite_location: Switch = "on",
+    }
+}
+
+settings! {
+    /// Several calls, made in parallel, become one answer.
+    pub struct ComposeSettings {
+        /// For all calls together.
+        pub timeout: Duration = "5s",
+        /// The calls, by name.
+        pub calls: Named<CallSettings>,
+        /// jq over an object with each call's answer under its name.
+        pub body: Spanned<String>,
+    }
+}
+
+settings! {
+    /// One call of a composition: a GET whose JSON answer becomes a member.
+    pub struct CallSettings {
+        /// The upstream's name.
+        pub to: Spanned<String>,
+        /// The path and query to ask for: a string template.
+        pub path: Spanned<String>,
+        /// For this call; the composition's when left out.
+        pub timeout: Option<Duration>,
+        /// The value that stands in when the call fails. Without it the call is required.
+        pub otherwise: Option<Node>,
     }
 }
 
@@ -189,7 +220,7 @@ settings! {
 settings! {
     /// The client is sent elsewhere.
     pub struct RedirectSettings {
-        /// The address or path to go to: the query passes.
+        /// The address or path to go to: a string template. The query passes.
         pub to: Spanned<String>,
         /// 301, 302, 303, 307 or 308.
         pub status: Spanned<u16> = "308",

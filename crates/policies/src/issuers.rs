@@ -6,15 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use portcullis_config::{Diagnostics, Named, Ranged, Spanned, choices, settings};
+use portcullis_core::Build;
 use portcullis_core::metrics::{Counter, Gauge, Kind, Metric};
-use portcullis_core::{Build, Clock};
 use tokio::sync::{Notify, watch};
 
 /// More keys than this of one issuer are not kept.
@@ -154,6 +154,7 @@ impl IssuerPlan {
                         if asked {
                             recent.push(now);
                         }
+                        set.busy.store(true, Ordering::Release);
                         set.fetch(&plan).await;
                     }
                     set.settle();
@@ -189,7 +190,9 @@ pub struct KeySet {
     failed: Counter,
     count: Gauge,
     name: Arc<str>,
-    _clock: Clock,
+    /// True while a fetch is under way: who needs a key waits for that one. True from the start,
+    /// since the first fetch begins with the first snapshot.
+    busy: AtomicBool,
 }
 
 impl KeySet {
@@ -204,7 +207,7 @@ impl KeySet {
             failed: counter("failed"),
             count: build.metrics.gauge(&KEYS, &[&plan.name]),
             name: Arc::clone(&plan.name),
-            _clock: build.clock.clone(),
+            busy: AtomicBool::new(true),
         }
     }
 
@@ -218,6 +221,11 @@ impl KeySet {
         found.map(take)
     }
 
+    /// True while no fetch was ever good.
+    pub fn is_empty(&self) -> bool {
+        self.keys.load().is_empty()
+    }
+
     /// True when the last fetch failed, or none was ever good.
     pub fn last_failed(&self) -> bool {
         self.state.load(Ordering::Relaxed) != 1
@@ -227,11 +235,14 @@ impl KeySet {
     pub async fn refreshed(&self, limit: Duration) {
         let mut rounds = self.rounds.subscribe();
         rounds.mark_unchanged();
-        self.wake.notify_one();
+        if !self.busy.load(Ordering::Acquire) {
+            self.wake.notify_one();
+        }
         let _ = tokio::time::timeout(limit, rounds.changed()).await;
     }
 
     fn settle(&self) {
+        self.busy.store(false, Ordering::Release);
         self.rounds.send_modify(|round| *round += 1);
     }
 

@@ -20,7 +20,7 @@ use crate::open::forwarded::Trusted;
 use crate::records::Format;
 use crate::router::Match;
 use crate::settings::{BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings};
-pub use targets::{ForwardPlan, HostPlan, PathPlan, TargetPlan};
+pub use targets::{CallPlan, ComposePlan, ForwardPlan, HostPlan, PathPlan, TargetPlan};
 
 /// A policy of a route, understood.
 pub struct AppliedPlan {
@@ -186,7 +186,7 @@ fn keep_admin_apart(
 fn unused_upstreams(file: &FileSettings, routes: &[RoutePlan], out: &mut Diagnostics) {
     for entry in file.upstreams.iter() {
         let used =
-            routes.iter().any(|route| route.target.upstreams().any(|name| name == entry.name));
+            routes.iter().any(|route| route.target.upstreams().contains(&entry.name.as_str()));
         if !used && !out.has_errors() {
             out.warning(entry.span, format!("no route uses the upstream `{}`", entry.name));
         }

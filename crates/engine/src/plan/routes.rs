@@ -66,7 +66,15 @@ impl Desk<'_> {
                 applied.push(AppliedPlan { kind: merged.kind, plan, block: merged.block });
             }
         }
-        let target = targets::plan(route, pattern.as_ref(), file, self.out)?;
+        let identity = applied.iter().flat_map(|applied| applied.plan.identity_headers()).collect();
+        let mut desk = targets::Desk {
+            file,
+            pattern: pattern.as_ref(),
+            identity,
+            sources: self.sources,
+            out: &mut *self.out,
+        };
+        let target = targets::plan(route, &mut desk)?;
         Some(RoutePlan {
             name: facts.name,
             span: route.name.span,

@@ -1,16 +1,25 @@
 //! Who answers a route: exactly one target, its names resolved.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use portcullis_config::{Diagnostics, Spanned, did_you_mean};
+use portcullis_config::{Diagnostics, Node, Sources, Spanned, did_you_mean};
+use portcullis_core::context::VARIABLES;
+use portcullis_core::mapping::Program;
+use portcullis_core::template::Template;
 use portcullis_core::{CanonicalPath, Reply};
+use portcullis_policies::planner::program;
 
 use crate::router::Pattern;
 use crate::settings::{
-    FileSettings, ForwardSettings, RedirectSettings, RespondSettings, RouteSettings, Switch,
+    ComposeSettings, FileSettings, ForwardSettings, RedirectSettings, RespondSettings,
+    RouteSettings, Switch,
 };
+
+/// Calls of one composition.
+const MOST_CALLS: usize = 32;
 
 /// What `Host` says to the upstream.
 #[derive(Clone, Debug)]
@@ -25,6 +34,7 @@ pub enum HostPlan {
 pub enum PathPlan {
     Same,
     Strip(String),
+    Template(Arc<Template>),
 }
 
 impl PathPlan {
@@ -32,7 +42,7 @@ impl PathPlan {
     pub fn stripped(&self) -> Option<&str> {
         match self {
             Self::Strip(prefix) => Some(prefix),
-            Self::Same => None,
+            Self::Same | Self::Template(_) => None,
         }
     }
 }
@@ -48,55 +58,142 @@ pub struct ForwardPlan {
 /// Who answers.
 pub enum TargetPlan {
     Forward(Arc<ForwardPlan>),
+    Compose(Arc<ComposePlan>),
     Fixed(Arc<Reply>),
+    Redirect { to: Arc<Template>, status: StatusCode },
+}
+
+/// One call of a composition.
+#[derive(Debug)]
+pub struct CallPlan {
+    pub name: Arc<str>,
+    pub to: String,
+    pub path: Template,
+    pub timeout: Option<Duration>,
+    pub otherwise: Option<serde_json::Value>,
+}
+
+/// Several calls and the mapping of their answers.
+pub struct ComposePlan {
+    pub timeout: Duration,
+    pub calls: Vec<CallPlan>,
+    pub body: Program,
+    /// Headers that say who asks: every call carries them.
+    pub identity: Vec<HeaderName>,
 }
 
 impl TargetPlan {
     /// The upstreams that it needs.
-    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+    pub fn upstreams(&self) -> Vec<&str> {
         match self {
-            Self::Forward(plan) => Some(plan.to.as_str()),
-            Self::Fixed(_) => None,
+            Self::Forward(plan) => vec![plan.to.as_str()],
+            Self::Compose(plan) => plan.calls.iter().map(|call| call.to.as_str()).collect(),
+            Self::Fixed(_) | Self::Redirect { .. } => Vec::new(),
         }
-        .into_iter()
     }
 }
 
-pub fn plan(
-    route: &Spanned<RouteSettings>,
-    pattern: Option<&Pattern>,
-    file: &FileSettings,
-    out: &mut Diagnostics,
-) -> Option<TargetPlan> {
-    match (&route.forward, &route.respond, &route.redirect) {
-        (Some(forward), None, None) => self::forward(forward, pattern, file, out),
-        (None, Some(respond), None) => self::respond(respond, out),
-        (None, None, Some(redirect)) => self::redirect(redirect, out),
-        (None, None, None) => {
-            out.error(route.name.span, format!("the route {} has no target", route.name.shown()))
-                .hint("add one of `forward`, `respond` or `redirect`");
+/// What targets are planned with.
+pub struct Desk<'a> {
+    pub file: &'a FileSettings,
+    pub pattern: Option<&'a Pattern>,
+    pub identity: Vec<HeaderName>,
+    pub sources: &'a Sources,
+    pub out: &'a mut Diagnostics,
+}
+
+pub fn plan(route: &Spanned<RouteSettings>, desk: &mut Desk<'_>) -> Option<TargetPlan> {
+    match (&route.forward, &route.compose, &route.respond, &route.redirect) {
+        (Some(settings), None, None, None) => forward(settings, desk),
+        (None, Some(settings), None, None) => compose(settings, desk),
+        (None, None, Some(settings), None) => respond(settings, desk.out),
+        (None, None, None, Some(settings)) => redirect(settings, desk),
+        (None, None, None, None) => {
+            desk.out
+                .error(route.name.span, format!("the route {} has no target", route.name.shown()))
+                .hint("add one of `forward`, `compose`, `respond` or `redirect`");
             None
         }
         _ => {
-            out.error(
-                route.name.span,
-                format!("the route {} has several targets", route.name.shown()),
-            )
-            .hint("keep one of `forward`, `respond` or `redirect`");
+            desk.out
+                .error(
+                    route.name.span,
+                    format!("the route {} has several targets", route.name.shown()),
+                )
+                .hint("keep one of `forward`, `compose`, `respond` or `redirect`");
             None
         }
     }
 }
 
-fn forward(
-    settings: &ForwardSettings,
-    pattern: Option<&Pattern>,
-    file: &FileSettings,
-    out: &mut Diagnostics,
-) -> Option<TargetPlan> {
-    let path = match &settings.strip_prefix {
-        None => Some(PathPlan::Same),
-        Some(prefix) => strip(prefix, pattern, out),
+/// A string template of this route; its mistakes are shown where they stand.
+fn template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
+    let names = desk.pattern.map(Pattern::names).unwrap_or_default();
+    Template::parse(text, names)
+        .map_err(|error| {
+            desk.out.error(text.inside(desk.sources, error.offset), error.message);
+        })
+        .ok()
+}
+
+/// A template that is a path.
+fn path_template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
+    if !text.starts_with('/') {
+        desk.out
+            .error(text.span, format!("{} is no path", text.shown()))
+            .hint("begin it with a slash");
+        return None;
+    }
+    template(text, desk)
+}
+
+/// Complains about an upstream that is not there.
+fn known(name: &Spanned<String>, desk: &mut Desk<'_>) -> Option<String> {
+    if desk.file.upstreams.get(name).is_some() {
+        return Some(name.to_string());
+    }
+    let problem = desk.out.error(name.span, format!("no upstream is called {}", name.shown()));
+    if let Some(hint) = did_you_mean(name, desk.file.upstreams.names()) {
+        problem.hint(hint);
+    }
+    None
+}
+
+fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {
+    let mut calls = Vec::new();
+    for entry in settings.calls.iter() {
+        let to = known(&entry.value.to, desk);
+        let path = path_template(&entry.value.path, desk);
+        let (Some(to), Some(path)) = (to, path) else { continue };
+        calls.push(CallPlan {
+            name: Arc::from(entry.name.as_str()),
+            to,
+            path,
+            timeout: entry.value.timeout,
+            otherwise: entry.value.otherwise.as_ref().map(Node::to_json),
+        });
+    }
+    if settings.calls.is_empty() || settings.calls.len() > MOST_CALLS {
+        desk.out.error(settings.body.span, format!("a composition has 1 to {MOST_CALLS} calls"));
+    }
+    let body = program(&settings.body, &VARIABLES, desk.sources, desk.out)?;
+    let (timeout, identity) = (settings.timeout, std::mem::take(&mut desk.identity));
+    Some(TargetPlan::Compose(Arc::new(ComposePlan { timeout, calls, body, identity })))
+}
+
+fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {
+    let path = match (&settings.path, &settings.strip_prefix) {
+        (None, None) => Some(PathPlan::Same),
+        (Some(text), None) => {
+            path_template(text, desk).map(|path| PathPlan::Template(Arc::new(path)))
+        }
+        (None, Some(prefix)) => strip(prefix, desk.pattern, desk.out),
+        (Some(_), Some(prefix)) => {
+            desk.out
+                .error(prefix.span, "`path` and `strip_prefix` both say what path to ask for")
+                .hint("keep one of them");
+            None
+        }
     };
     let host = match settings.host.as_ref() {
         None => Some(HostPlan::Endpoint),
@@ -104,22 +201,15 @@ fn forward(
         Some(host) => {
             let value = crate::targets::host_value(host);
             if value.is_none() {
-                out.error(host.span, format!("{} is no host", host.shown()))
+                desk.out
+                    .error(host.span, format!("{} is no host", host.shown()))
                     .hint("write `keep`, or a name such as shop.internal");
             }
             value.map(HostPlan::Name)
         }
     };
-    if file.upstreams.get(&settings.to).is_none() {
-        let problem =
-            out.error(settings.to.span, format!("no upstream is called {}", settings.to.shown()));
-        if let Some(hint) = did_you_mean(&settings.to, file.upstreams.names()) {
-            problem.hint(hint);
-        }
-        return None;
-    }
     Some(TargetPlan::Forward(Arc::new(ForwardPlan {
-        to: settings.to.to_string(),
+        to: known(&settings.to, desk)?,
         path: path?,
         host: host?,
         rewrite_location: matches!(settings.rewrite_location, Switch::On),
@@ -179,26 +269,26 @@ fn respond(settings: &RespondSettings, out: &mut Diagnostics) -> Option<TargetPl
     Some(TargetPlan::Fixed(Arc::new(Reply { status: status?, headers, body: body.into() })))
 }
 
-fn redirect(settings: &RedirectSettings, out: &mut Diagnostics) -> Option<TargetPlan> {
+fn redirect(settings: &RedirectSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {
     let status = StatusCode::from_u16(*settings.status).ok();
     let status = status.filter(|status| matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308));
     if status.is_none() {
-        out.error(settings.status.span, "a redirect's status is 301, 302, 303, 307 or 308");
+        desk.out.error(settings.status.span, "a redirect's status is 301, 302, 303, 307 or 308");
     }
-    let to = HeaderValue::from_str(&settings.to).ok().filter(|_| !settings.to.is_empty());
-    if to.is_none() {
-        out.error(settings.to.span, format!("{} is no address to go to", settings.to.shown()));
-    }
-    let mut reply = Reply::empty(status?);
-    reply.headers.insert(LOCATION, to?);
-    Some(TargetPlan::Fixed(Arc::new(reply)))
+    let to = template(&settings.to, desk)?;
+    Some(TargetPlan::Redirect { to: Arc::new(to), status: status? })
 }
 
 impl std::fmt::Display for TargetPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Forward(plan) => write!(f, "forward to {}", plan.to),
+            Self::Compose(plan) => {
+                let calls: Vec<_> = plan.calls.iter().map(|call| &*call.name).collect();
+                write!(f, "compose {}", calls.join(", "))
+            }
             Self::Fixed(reply) => write!(f, "answer {}", reply.status.as_u16()),
+            Self::Redirect { status, .. } => write!(f, "redirect {}", status.as_u16()),
         }
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
-use portcullis_core::{Call, Exchange, Problem, Response};
+use portcullis_core::template::Template;
+use portcullis_core::{Call, CanonicalPath, Exchange, Problem, Response};
 use portcullis_upstream::{Outbound, Upstream};
 
-use super::location;
+use super::{location, unresolved};
 use crate::plan::{ForwardPlan, HostPlan, PathPlan};
 use crate::problems::BAD_PATH;
 use crate::snapshot::Route;
@@ -81,6 +82,7 @@ impl Forward {
         let mut text = match &self.plan.path {
             PathPlan::Same => exchange.path.as_str().to_owned(),
             PathPlan::Strip(prefix) => strip(exchange.path.as_str(), prefix).to_owned(),
+            PathPlan::Template(template) => render(template, exchange)?,
         };
         if let Some(query) = query {
             text.push(if text.contains('?') { '&' } else { '?' });
@@ -99,6 +101,22 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
         Some(rest) if rest.starts_with('/') => rest,
         _ => path,
     }
+}
+
+/// A template's path and query: the path canonical again, so that what was checked is what is sent.
+/// An encoded slash in a value stays one segment.
+pub fn render(template: &Template, exchange: &Exchange) -> Result<String, Problem> {
+    let rendered = template.render(exchange).map_err(|missing| unresolved(&missing))?;
+    let (path, query) = match rendered.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rendered.as_str(), None),
+    };
+    let path = CanonicalPath::parse(path)
+        .map_err(|error| Problem::new(&BAD_PATH, error.to_string()).private(rendered.clone()))?;
+    Ok(match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_string(),
+    })
 }
 
 /// A fixed Host header, checked at load.
