@@ -35,6 +35,8 @@ pub struct Admin {
     pub house: Arc<House>,
     pub address: SocketAddr,
     pub listeners: Vec<SocketAddr>,
+    /// The files and folders of the configuration.
+    pub files: Vec<String>,
     pub requests: mpsc::Sender<Ask>,
 }
 
@@ -136,6 +138,7 @@ fn status(admin: &Admin) -> serde_json::Value {
         "version": env!("CARGO_PKG_VERSION"),
         "ready": admin.house.is_ready(),
         "configuration": {
+            "files": admin.files,
             "hash": format!("{:016x}", snapshot.plan.hash),
             "loaded": loaded,
             "refused": (!refusal.is_empty()).then_some(refusal),

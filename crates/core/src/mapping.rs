@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, data, load, unwrap_valr};
-use jaq_json::Val;
+use jaq_json::{Num, Val};
 
 /// Words that reach outside or may not end: refused at load.
 const REFUSED: [&str; 14] = [
@@ -26,6 +26,9 @@ const REFUSED: [&str; 14] = [
     "limit",
     "def",
 ];
+/// `19`, not `19.0`: a number's text is the one that jq and JavaScript print.
+const TOSTRING: &str = "def tostring: if type == \"string\" then . \
+    else tojson | if test(\"^-?[0-9]+[.]0$\") then .[:-2] else . end end;";
 /// What a client may read of an error, in bytes.
 const MESSAGE_LIMIT: usize = 200;
 /// How deep a JSON text may nest.
@@ -196,7 +199,8 @@ impl Program {
         if let Some(error) = refused(text) {
             return Err(vec![error]);
         }
-        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let own = load::parse(TOSTRING, |parser| parser.defs()).unwrap_or_default();
+        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).chain(own);
         let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
         let modules =
@@ -238,10 +242,27 @@ impl Program {
             outputs.next().ok_or_else(|| RunError("the mapping gave no value".to_owned()))?;
         let first = first.map_err(|error| RunError(short(&error.to_string())))?;
         match outputs.next() {
-            None => Ok(Value(first)),
+            None => Ok(Value(plain(first))),
             Some(_) => Err(RunError("the mapping gave several values".to_owned())),
         }
     }
+}
+
+/// Computed whole numbers print as jq and JavaScript print them; copied ones keep their text.
+fn plain(value: Val) -> Val {
+    match value {
+        Val::Num(Num::Float(number)) => whole(number).unwrap_or(Val::Num(Num::Float(number))),
+        Val::Arr(items) => items.iter().cloned().map(plain).collect(),
+        Val::Obj(members) => Val::obj(
+            members.iter().map(|(name, value)| (name.clone(), plain(value.clone()))).collect(),
+        ),
+        other => other,
+    }
+}
+
+fn whole(number: f64) -> Option<Val> {
+    let exact = number.fract() == 0.0 && number.abs() < 9_007_199_254_740_992.0;
+    exact.then(|| format!("{number:.0}").parse::<isize>().ok().map(Val::from)).flatten()
 }
 
 fn refused(text: &str) -> Option<CompileError> {
@@ -323,6 +344,13 @@ mod tests {
             run(program, input).unwrap(),
             r#"{"userId":"u-1","items":[{"productId":"p1","quantity":2,"price":9.50}],"source":null}"#
         );
+    }
+
+    #[test]
+    fn computed_numbers_print_as_javascript_does() {
+        let program = "{ n: (.q * .p), s: (.q * .p | tostring), copied: .p, l: [.q * .p] }";
+        let out = run(program, r#"{"q":2,"p":9.50}"#).unwrap();
+        assert_eq!(out, r#"{"n":19,"s":"19","copied":9.50,"l":[19]}"#);
     }
 
     #[test]

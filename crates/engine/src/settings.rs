@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::plan::policies::PoliciesBlock;
 use portcullis_config::{
     Bytes, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned, choices, settings,
 };
@@ -36,7 +37,7 @@ settings! {
         /// Named groups of endpoints.
         pub upstreams: Named<UpstreamSettings> = "{}",
         /// Policies on every route, unless a route says otherwise.
-        pub policies: Node = "{}",
+        pub policies: PoliciesBlock = "{}",
         /// What is served.
         pub routes: Vec<Spanned<RouteSettings>>,
     }
@@ -124,7 +125,7 @@ settings! {
         /// Which requests.
         pub r#match: MatchSettings,
         /// Laid over the inherited policies, key by key.
-        pub policies: Node = "{}",
+        pub policies: PoliciesBlock = "{}",
         /// One upstream answers.
         pub forward: Option<ForwardSettings>,
         /// Several calls are composed into one answer.

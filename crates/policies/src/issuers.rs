@@ -221,11 +221,6 @@ impl KeySet {
         found.map(take)
     }
 
-    /// True while no fetch was ever good.
-    pub fn is_empty(&self) -> bool {
-        self.keys.load().is_empty()
-    }
-
     /// True when the last fetch failed, or none was ever good.
     pub fn last_failed(&self) -> bool {
         self.state.load(Ordering::Relaxed) != 1
@@ -235,7 +230,7 @@ impl KeySet {
     pub async fn refreshed(&self, limit: Duration) {
         let mut rounds = self.rounds.subscribe();
         rounds.mark_unchanged();
-        if !self.busy.load(Ordering::Acquire) {
+        if !self.busy.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
         let _ = tokio::time::timeout(limit, rounds.changed()).await;

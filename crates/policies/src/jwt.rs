@@ -221,7 +221,7 @@ fn refuse(refusal: &Refusal) -> Problem {
     let (code, detail, why) = match refusal {
         Refusal::Expired => (&TOKEN_EXPIRED, "the token has expired", "exp is past".to_owned()),
         Refusal::Invalid(why) => (&INVALID_TOKEN, "the token is not good here", why.clone()),
-        Refusal::UnknownKey(keys) if keys.is_empty() => {
+        Refusal::UnknownKey(keys) if keys.last_failed() => {
             let detail = "the token cannot be checked now";
             return Problem::new(&ISSUER_UNAVAILABLE, detail)
                 .retry_after(Duration::from_secs(2))

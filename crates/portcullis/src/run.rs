@@ -68,7 +68,8 @@ async fn serve(loaded: Loaded, source: Source) -> Result<(), String> {
     match admin_listener.map(|listener| (listener.local_addr(), listener)) {
         Some((Ok(address), listener)) => {
             let (house, listeners) = (Arc::clone(&gateway.house), gateway.addresses().collect());
-            let admin = Admin { house, address, listeners, requests: asks.clone() };
+            let requests = asks.clone();
+            let admin = Admin { house, address, listeners, files, requests };
             tokio::task::spawn_local(portcullis_admin::serve(listener, Rc::new(admin)));
             eprintln!("admin on http://{address}");
         }
@@ -137,8 +138,16 @@ impl Signals {
 
 /// Watches the folders of the files: editors and Kubernetes replace files instead of writing them.
 fn watch(files: &[PathBuf], changes: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let names: Vec<_> =
+        files.iter().filter_map(|file| Some(file.file_name()?.to_owned())).collect();
+    // Kubernetes swaps a link whose name begins with two dots; other files are not ours.
+    let is_ours = move |path: &PathBuf| {
+        path.file_name().is_some_and(|name| {
+            names.iter().any(|known| known == name) || name.as_encoded_bytes().starts_with(b"..")
+        })
+    };
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
+        if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(&is_ours)) {
             let _ = changes.try_send(());
         }
     })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use portcullis_config::{ProcessEnvironment, document};
 use portcullis_core::CanonicalPath;
-use portcullis_engine::router::{Query, Router};
+use portcullis_engine::router::{Missed, Query, Router};
 use portcullis_engine::settings::FileSettings;
 use portcullis_engine::{Loaded, Source, load};
 
@@ -101,14 +101,18 @@ pub fn explain(asked: &Explain) -> ExitCode {
         Ok(found) => {
             println!("route: {}", found.value.name);
             for applied in &found.value.policies {
-                println!("policy: {} {}", applied.kind.name, applied.block.shown());
+                let block = applied.block.to_json().to_string();
+                println!("policy: {} {}", applied.kind.name, loaded.sources.mask(&block));
                 for note in applied.plan.notes() {
                     println!("  {note}");
                 }
             }
             println!("target: {}", found.value.target);
         }
-        Err(missed) => println!("no route: {missed:?}"),
+        Err(Missed::NotFound) => println!("404 route_not_found: no route has this path"),
+        Err(Missed::MethodNotAllowed { allow }) => {
+            println!("405 method_not_allowed: allowed: {allow}");
+        }
     }
     for considered in &explanation.considered {
         println!("considered: {}: {}", considered.value.name, considered.why);

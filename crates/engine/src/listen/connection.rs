@@ -20,7 +20,7 @@ use super::line::{Line, Order};
 use super::protocol::{Protocol, detect};
 use super::watched::Watched;
 use crate::close::Recorded;
-use crate::open::open;
+use crate::open::{ids, open};
 use crate::pipeline;
 use crate::problems::HEADER_TIMEOUT;
 
@@ -49,6 +49,7 @@ async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
     let mut connection = http1::Builder::new()
         .max_headers(bounds.header_fields)
         .max_buf_size(bounds.header_bytes.max(SMALLEST_BUFFER))
+        .max_header_size(bounds.header_bytes)
         .half_close(false)
         .serve_connection(io, service);
     let timed_out = loop {
@@ -68,15 +69,17 @@ async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
     };
     if timed_out {
         door.too_slow.inc();
-        say_timeout(connection.into_parts().io.into_stream()).await;
+        let id = ids::make(door.desk.house.clock.wall());
+        say_timeout(connection.into_parts().io.into_stream(), id).await;
     }
 }
 
 /// 408 to a client whose head took too long, for what it is worth.
-async fn say_timeout(mut stream: TcpStream) {
-    let reply = Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time").reply("");
+async fn say_timeout(mut stream: TcpStream, id: String) {
+    let reply = Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time").reply(&id);
     let head = format!(
         "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
+         x-request-id: {id}\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",
         reply.body.len()
     );

@@ -44,7 +44,7 @@ pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> Arc<str> {
 }
 
 /// 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 20 of chance.
-fn make(time: SystemTime) -> String {
+pub fn make(time: SystemTime) -> String {
     let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let mut out = String::with_capacity(32);
     let _ = write!(out, "{:012x}{:016x}{:04x}", millis & 0xffff_ffff_ffff, next(), next() & 0xffff);

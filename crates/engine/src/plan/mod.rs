@@ -1,7 +1,7 @@
 //! What a file means: names resolved, patterns compiled, policies merged and understood. No socket,
 //! no task, no clock.
 
-mod policies;
+pub mod policies;
 mod routes;
 mod targets;
 
@@ -99,7 +99,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
         tiers: portcullis_policies::rate_limit::plan_tiers(&file.tiers, out),
     };
     let upstreams = upstreams(&file, out);
-    let inherited = policies::check(&file.policies, out);
+    let inherited = file.policies.0.clone();
     let mut desk = routes::Desk { sources, shared: &shared, inherited, files: &mut files, out };
     let routes = desk.plan(&file);
     let listeners =

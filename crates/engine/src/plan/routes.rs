@@ -45,8 +45,7 @@ impl Desk<'_> {
         let matches = matches(&route.r#match, self.sources, self.out);
         let pattern = matches.as_ref().and_then(|all| all.first()).map(|first| first.path.clone());
         let params = pattern.as_ref().map(|pattern| pattern.names().to_vec()).unwrap_or_default();
-        let own = policies::check(&route.policies, self.out);
-        let merged = policies::merge(&self.inherited, &own);
+        let merged = policies::merge(&self.inherited, &route.policies.0);
         let facts = RouteFacts {
             name: Arc::from(route.name.as_str()),
             params,
