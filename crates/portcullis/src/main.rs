@@ -1,5 +1,6 @@
 //! The binary: CLI verbs, signals, exit codes. 0: done; 1: failed; 2: bad configuration or usage.
 
+mod demo;
 mod run;
 mod verbs;
 
@@ -31,6 +32,12 @@ struct Cli {
 enum Verb {
     /// Serve.
     Run(verbs::Files),
+    /// Run the shop: an issuer, three services, and the gateway in front of them.
+    Demo {
+        /// The gateway's port; the others follow from it.
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+    },
     /// Say everything that is wrong with a configuration, and serve nothing.
     Check(verbs::Files),
     /// Say which route serves a request, and why not the nearest others.
@@ -44,6 +51,7 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Run(files) => run::run(&files.source()),
+        Verb::Demo { port } => demo::demo(port),
         Verb::Check(files) => verbs::check(&files.source()),
         Verb::Explain(explain) => verbs::explain(&explain),
         Verb::Schema => verbs::schema(),

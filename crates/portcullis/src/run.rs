@@ -19,6 +19,11 @@ use crate::verbs::{BAD_CONFIGURATION, complain};
 const SETTLE: Duration = Duration::from_millis(200);
 
 pub fn run(source: &Source) -> ExitCode {
+    run_with(source, || {})
+}
+
+/// Runs, and calls `ready` once everything listens.
+pub fn run_with(source: &Source, ready: impl FnOnce()) -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
     let loaded = load(source);
     complain(&loaded);
@@ -30,7 +35,7 @@ pub fn run(source: &Source) -> ExitCode {
         Err(error) => return failed(&format!("cannot start: {error}")),
     };
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, serve(loaded, source.clone())) {
+    match local.block_on(&runtime, serve(loaded, source.clone(), ready)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),
     }
@@ -41,7 +46,7 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(loaded: Loaded, source: Source) -> Result<(), String> {
+async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(), String> {
     let (_, warnings) = loaded.diagnostics.counts();
     let watched = loaded.files.clone();
     let Some(plan) = loaded.plan else { return Ok(()) };
@@ -75,6 +80,7 @@ async fn serve(loaded: Loaded, source: Source) -> Result<(), String> {
         }
         _ => eprintln!("admin off"),
     }
+    ready();
     let (changes, mut changed) = mpsc::channel(1);
     let _watcher = watch(&watched, changes);
     loop {
