@@ -61,6 +61,15 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(text),
+            Part::Value(reference) => write!(f, "{reference}"),
+        })
+    }
+}
+
 impl Template {
     /// `{{` and `}}` are braces. `names` are the path's.
     pub fn parse(text: &str, names: &[impl AsRef<str>]) -> Result<Self, TemplateError> {

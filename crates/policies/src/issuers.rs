@@ -223,7 +223,7 @@ impl KeySet {
 
     /// True when the last fetch failed, or none was ever good.
     pub fn last_failed(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != 1
+        self.state.load(Ordering::Relaxed) != 1 || self.keys.load().is_empty()
     }
 
     /// Asks for a fetch and waits for it, at most `limit`.
@@ -248,6 +248,12 @@ impl KeySet {
             Err(error) => Err(error.to_string()),
         };
         match keys {
+            Ok(keys) if keys.is_empty() => {
+                // It was reached, and knows no key: what is known stays good.
+                self.failed.inc();
+                self.state.store(1, Ordering::Relaxed);
+                tracing::warn!(issuer = %self.name, "the key set is empty; the old one is kept");
+            }
             Ok(keys) => {
                 self.fetched.inc();
                 self.count.set(i64::try_from(keys.len()).unwrap_or(0));
@@ -267,8 +273,7 @@ fn usable(body: &[u8]) -> Result<Vec<Key>, String> {
     let document: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| format!("no JSON: {error}"))?;
     let all = document.get("keys").and_then(|keys| keys.as_array()).ok_or("no key set")?;
-    let keys: Vec<Key> = all.iter().take(MOST_KEYS).filter_map(key).collect();
-    if keys.is_empty() { Err("no usable key".to_owned()) } else { Ok(keys) }
+    Ok(all.iter().take(MOST_KEYS).filter_map(key).collect())
 }
 
 fn key(value: &serde_json::Value) -> Option<Key> {

@@ -63,7 +63,7 @@ fn one(key: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Key> {
 /// The counter's name for one request.
 pub fn read(keys: &[Key], exchange: &Exchange, tier: &str) -> String {
     let mut out = String::with_capacity(64);
-    let _ = write!(out, "{tier}\n");
+    let _ = writeln!(out, "{tier}");
     for key in keys {
         let value = match key {
             Key::Claim(claim) => exchange.jwt.as_ref().and_then(|claims| claims.text(claim)),
@@ -78,7 +78,7 @@ pub fn read(keys: &[Key], exchange: &Exchange, tier: &str) -> String {
                 Key::Path(_) => "path",
                 Key::ClientIp => "ip",
             };
-            let _ = write!(out, "{kind}\n");
+            let _ = writeln!(out, "{kind}");
             out.extend(value.chars().take(LONGEST));
             return out;
         }
