@@ -183,7 +183,7 @@ pub struct RunError(String);
 
 /// A compiled program, shared by workers.
 pub struct Program {
-    filter: jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>,
+    compiled: jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>,
     /// The variables that are set, in order; those that it does not use are null.
     variables: Vec<(&'static str, bool)>,
 }
@@ -208,7 +208,7 @@ impl Program {
                 errors.into_iter().flat_map(|(_, error)| syntax(text, error)).collect::<Vec<_>>()
             })?;
         let names: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
-        let filter = Compiler::default()
+        let compiled = Compiler::default()
             .with_funs(funs)
             .with_global_vars(names.iter().map(String::as_str))
             .compile(modules)
@@ -223,7 +223,7 @@ impl Program {
                     .collect::<Vec<_>>()
             })?;
         let used = |name: &&'static str| (*name, text.contains(&format!("${name}")));
-        Ok(Self { filter, variables: variables.iter().map(used).collect() })
+        Ok(Self { compiled, variables: variables.iter().map(used).collect() })
     }
 
     pub fn uses(&self, variable: &str) -> bool {
@@ -236,8 +236,8 @@ impl Program {
             .variables
             .iter()
             .map(|(name, used)| if *used { scope.variable(name).0 } else { Val::Null });
-        let context = Ctx::<data::JustLut<Val>>::new(&self.filter.lut, Vars::new(values));
-        let mut outputs = self.filter.id.run((context, input.0)).map(unwrap_valr);
+        let context = Ctx::<data::JustLut<Val>>::new(&self.compiled.lut, Vars::new(values));
+        let mut outputs = self.compiled.id.run((context, input.0)).map(unwrap_valr);
         let first =
             outputs.next().ok_or_else(|| RunError("the mapping gave no value".to_owned()))?;
         let first = first.map_err(|error| RunError(short(&error.to_string())))?;

@@ -18,7 +18,9 @@ const NOT_USED: [(&str, &str); 9] = [
 ];
 
 /// Other people's names, which are spelled as they spell them, and English that is no name.
-const FOREIGN: [&str; 21] = [
+const FOREIGN: [&str; 23] = [
+    "compile::Filter",
+    "jwk.common",
     "hyper-util",
     "hyper_util",
     "http-body-util",
