@@ -4,10 +4,23 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Everything but RFC 3986's unreserved characters.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Everything but RFC 3986's unreserved characters, for paths and queries.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Words that begin a reference with a dot, and that no `{name}` of a path may be.
+pub const RESERVED_NAMES: [&str; 6] = ["jwt", "consumer", "header", "query", "request", "env"];
+
+/// Where a template's text lands; this decides how values are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A path and, behind the template's own `?`, a query: everything but unreserved characters
+    /// (RFC 3986 section 2.3) is percent-encoded.
+    Path,
+    /// A header's value: what is not visible ASCII or a space is percent-encoded.
+    Header,
+}
 
 /// What a `{...}` refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +57,12 @@ pub trait Lookup {
 #[error("{0} has no value in this request")]
 pub struct MissingReference(pub Reference);
 
-/// What is wrong with a template, and at which byte of it.
+/// What is wrong with a template, at which byte of it, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TemplateError {
     pub offset: usize,
     pub message: String,
+    pub hint: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +71,16 @@ enum Part {
     Value(Reference),
 }
 
-/// A parsed template for a path with, perhaps, a query.
+/// A parsed template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct Template {
+    parts: Vec<Part>,
+    place: Place,
+}
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|part| match part {
+        self.parts.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
             Part::Value(reference) => write!(f, "{reference}"),
         })
@@ -71,8 +88,18 @@ impl fmt::Display for Template {
 }
 
 impl Template {
-    /// `{{` and `}}` are braces. `names` are the path's.
+    /// A template for a path with, perhaps, a query. `{{` and `}}` are braces. `names` are the
+    /// path's.
     pub fn parse(text: &str, names: &[impl AsRef<str>]) -> Result<Self, TemplateError> {
+        Self::parse_for(Place::Path, text, names)
+    }
+
+    /// As [`parse`](Self::parse), for another place.
+    pub fn parse_for(
+        place: Place,
+        text: &str,
+        names: &[impl AsRef<str>],
+    ) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -87,11 +114,15 @@ impl Template {
             }
             let inside = brace.strip_prefix('{').and_then(|brace| brace.split_once('}'));
             let Some((name, after)) = inside else {
-                let message = "a brace without its other half; write {{ or }} for a brace";
-                return Err(TemplateError { offset, message: message.to_owned() });
+                let message = "a brace without its other half".to_owned();
+                let hint = Some("write {{ or }} for a brace".to_owned());
+                return Err(TemplateError { offset, message, hint });
             };
-            let value = reference(name, names)
-                .map_err(|message| TemplateError { offset: offset + 1, message })?;
+            let value = reference(name, names).map_err(|(message, hint)| TemplateError {
+                offset: offset + 1,
+                message,
+                hint: Some(hint),
+            })?;
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
             }
@@ -102,24 +133,43 @@ impl Template {
         if !literal.is_empty() {
             parts.push(Part::Text(literal.into()));
         }
-        Ok(Self(parts))
+        Ok(Self { parts, place })
+    }
+
+    /// Whether it is the same text in every request.
+    pub fn is_constant(&self) -> bool {
+        self.references().next().is_none()
+    }
+
+    /// What it refers to, in order.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Value(reference) => Some(reference),
+            Part::Text(_) => None,
+        })
     }
 
     /// The text for one request. In a path an empty value, `.` and `..` count as missing: they
     /// would make another path.
     pub fn render(&self, values: &dyn Lookup) -> Result<String, MissingReference> {
         let mut out = String::new();
-        for part in &self.0 {
+        let mut in_path = self.place == Place::Path;
+        for part in &self.parts {
             match part {
-                Part::Text(text) => out.push_str(text),
+                Part::Text(text) => {
+                    in_path = in_path && !text.contains('?');
+                    out.push_str(text);
+                }
                 Part::Value(reference) => {
-                    let in_path = !out.contains('?');
-                    let usable = |value: &Cow<'_, str>| {
-                        !in_path || !matches!(value.as_ref(), "" | "." | "..")
-                    };
+                    let usable =
+                        |value: &Cow<'_, str>| !in_path || !matches!(&**value, "" | "." | "..");
                     let value = values.lookup(reference).filter(usable);
                     let value = value.ok_or_else(|| MissingReference(reference.clone()))?;
-                    out.extend(utf8_percent_encode(&value, ENCODED));
+                    let encoded = match self.place {
+                        Place::Path => RESERVED,
+                        Place::Header => CONTROLS,
+                    };
+                    out.extend(utf8_percent_encode(&value, encoded));
                 }
             }
         }
@@ -127,64 +177,146 @@ impl Template {
     }
 }
 
-fn reference(name: &str, names: &[impl AsRef<str>]) -> Result<Reference, String> {
+/// What a name refers to, or what is wrong with it and a hint.
+fn reference(name: &str, names: &[impl AsRef<str>]) -> Result<Reference, (String, String)> {
+    let forms = "jwt.CLAIM, header.NAME, query.NAME and request.id, .method, .path, .client_ip";
     match name.split_once('.') {
+        None if RESERVED_NAMES.contains(&name) => Err((
+            format!("{{{name}}} says not which part of it is meant"),
+            format!("there are {forms}"),
+        )),
         None if names.iter().any(|known| known.as_ref() == name) => {
             Ok(Reference::Path(name.into()))
         }
         None => {
             let known: Vec<_> =
                 names.iter().map(|known| format!("{{{}}}", known.as_ref())).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            Err(format!("the route's path has no {{{name}}}; it has: {known}"))
+            let hint = match known.as_slice() {
+                [] => "it has no names; write one as /users/{id}".to_owned(),
+                known => format!("it has {}", known.join(", ")),
+            };
+            Err((format!("the route's path has no {{{name}}}"), hint))
         }
-        Some(("jwt", path)) if !path.is_empty() => Ok(Reference::Jwt(path.into())),
-        Some(("header", name)) if !name.is_empty() => Ok(Reference::Header(name.into())),
+        Some(("jwt", path)) if path.split('.').all(|part| !part.is_empty()) => {
+            Ok(Reference::Jwt(path.into()))
+        }
+        Some(("header", name)) if http::HeaderName::try_from(name).is_ok() => {
+            Ok(Reference::Header(name.to_ascii_lowercase().into()))
+        }
         Some(("query", name)) if !name.is_empty() => Ok(Reference::Query(name.into())),
-        Some(("request", "id" | "method" | "path" | "client_ip")) => {
-            Ok(Reference::Request(name.trim_start_matches("request.").into()))
+        Some(("request", field @ ("id" | "method" | "path" | "client_ip"))) => {
+            Ok(Reference::Request(field.into()))
         }
-        Some(_) => Err(format!(
-            "{{{name}}} is unknown; there are jwt.CLAIM, header.NAME, query.NAME and \
-             request.id, .method, .path, .client_ip"
-        )),
+        Some(_) => Err((format!("{{{name}}} is unknown"), format!("there are {forms}"))),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    struct Values(&'static str);
+    struct Values(String);
 
     impl Lookup for Values {
         fn lookup<'a>(&'a self, reference: &Reference) -> Option<Cow<'a, str>> {
-            matches!(reference, Reference::Path(_)).then_some(Cow::Borrowed(self.0))
+            matches!(reference, Reference::Path(_)).then_some(Cow::Borrowed(&self.0))
         }
+    }
+
+    fn values(text: &str) -> Values {
+        Values(text.to_owned())
+    }
+
+    fn header(text: &str) -> Template {
+        Template::parse_for(Place::Header, text, &["id"]).unwrap()
     }
 
     #[test]
     fn values_are_encoded_for_where_they_land() {
         let template = Template::parse("/users/{id}/x?y={id}", &["id"]).unwrap();
         assert_eq!(
-            template.render(&Values("a/b?c\r\n")).unwrap(),
-            "/users/a%2Fb%3Fc%0D%0A/x?y=a%2Fb%3Fc%0D%0A"
+            template.render(&values("a/b?c%\r\n")).unwrap(),
+            "/users/a%2Fb%3Fc%25%0D%0A/x?y=a%2Fb%3Fc%25%0D%0A"
         );
-        assert!(template.render(&Values("..")).is_err() && template.render(&Values("")).is_err());
-        let missing = Template::parse("/{jwt.sub}", &["id"]).unwrap().render(&Values("x"));
+        for value in ["..", ".", ""] {
+            assert!(template.render(&values(value)).is_err());
+        }
+        let query = Template::parse("/x?y={id}", &["id"]).unwrap();
+        assert_eq!(query.render(&values("")).unwrap(), "/x?y=");
+        let missing = Template::parse("/{jwt.sub}", &["id"]).unwrap().render(&values("x"));
         assert_eq!(missing.unwrap_err().to_string(), "{jwt.sub} has no value in this request");
     }
 
     #[test]
-    fn mistakes_have_a_place() {
-        let offset = |text| Template::parse(text, &["id"]).unwrap_err().offset;
-        assert_eq!(offset("/users/{name}"), 8);
-        assert_eq!(offset("/users/{id"), 7);
-        assert_eq!(offset("/users/id}"), 9);
-        assert_eq!(offset("/{nope.x}"), 2);
+    fn a_headers_value_stays_one_line_of_ascii() {
+        assert_eq!(header("user {id}").render(&values("Ada L.")).unwrap(), "user Ada L.");
+        let split = header("{id}").render(&values("a\r\nx-admin: 1\tä")).unwrap();
+        assert_eq!(split, "a%0D%0Ax-admin: 1%09%C3%A4");
+    }
+
+    #[test]
+    fn mistakes_have_a_place_and_a_hint() {
+        let error = |text| Template::parse(text, &["id"]).unwrap_err();
+        for (text, offset, hint) in [
+            ("/users/{name}", 8, "it has {id}"),
+            ("/users/{id", 7, "write {{ or }} for a brace"),
+            ("/users/id}", 9, "write {{ or }} for a brace"),
+            ("/{nope.x}", 2, "there are jwt.CLAIM"),
+            ("/{jwt}", 2, "there are jwt.CLAIM"),
+            ("/{jwt.}", 2, "there are jwt.CLAIM"),
+            ("/{jwt.a..b}", 2, "there are jwt.CLAIM"),
+            ("/{header.a b}", 2, "there are jwt.CLAIM"),
+            ("/{request.body}", 2, "there are jwt.CLAIM"),
+            ("/{}", 2, "it has {id}"),
+        ] {
+            let error = error(text);
+            assert_eq!(error.offset, offset, "{text}");
+            assert!(error.hint.unwrap().starts_with(hint), "{text}");
+        }
         assert_eq!(
-            Template::parse("/{{x}}", &["id"]).unwrap().render(&Values("")).unwrap(),
+            Template::parse("/{{x}}", &["id"]).unwrap().render(&values("")).unwrap(),
             "/{x}"
         );
+    }
+
+    #[test]
+    fn a_template_knows_what_it_refers_to() {
+        let template = Template::parse("/{id}?p={query.page}", &["id"]).unwrap();
+        let references: Vec<_> = template.references().map(ToString::to_string).collect();
+        assert_eq!(references, ["{id}", "{query.page}"]);
+        assert!(!template.is_constant());
+        assert!(Template::parse("/a", &["id"]).unwrap().is_constant());
+        let header = Template::parse("/{header.X-Id}/{request.client_ip}", &["id"]).unwrap();
+        let references: Vec<_> = header.references().map(ToString::to_string).collect();
+        assert_eq!(references, ["{header.x-id}", "{request.client_ip}"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_changes_a_paths_shape(value in ".*") {
+            let template = Template::parse("/a/{id}/b/{id}?x={id}", &["id"]).unwrap();
+            if let Ok(text) = template.render(&Values(value)) {
+                prop_assert_eq!(text.matches('/').count(), 4);
+                prop_assert_eq!(text.matches(['?', '#']).count(), 1);
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+                let (path, _) = text.split_once('?').unwrap();
+                prop_assert!(path.split('/').skip(1).all(|part| !matches!(part, "" | "." | "..")));
+            }
+        }
+
+        #[test]
+        fn no_value_ends_a_header(value in "(?s).*") {
+            let text = header("x {id}").render(&Values(value)).unwrap();
+            prop_assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+
+        #[test]
+        fn any_text_is_a_template_or_a_mistake_in_it(text in "[{}a-z./?]{0,20}") {
+            if let Err(error) = Template::parse(&text, &["id"]) {
+                prop_assert!(error.offset <= text.len());
+            }
+        }
     }
 }

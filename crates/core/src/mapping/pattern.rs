@@ -1,0 +1,127 @@
+//! Regular expressions (`test`, `match`, `capture`, `scan`, `split/2`, `sub`, `gsub`), by the
+//! linear-time engine: no pattern can make a body expensive. Compiled patterns are kept per thread,
+//! because jq programs apply one pattern to many items.
+
+use std::cell::RefCell;
+
+use jaq_core::Cv;
+use jaq_core::native::{Fun, bome};
+use regex::{Captures, Regex, RegexBuilder};
+
+use super::arithmetic::Outcome;
+use super::budget::{STEP, charge};
+use super::native::{Plain, native, text};
+use super::value::{Error, Value};
+
+/// How many compiled patterns a thread keeps.
+const KEPT: usize = 64;
+/// How large a compiled pattern may be, in bytes.
+const SIZE: usize = 1024 * 1024;
+/// What compiling one costs a run.
+const COMPILING: usize = 64 * 1024;
+
+thread_local! {
+    static PATTERNS: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The three that jaq's definitions of `test`, `sub` and so on are made of.
+pub(super) fn functions() -> [Fun<Plain>; 3] {
+    [
+        native("matches", 2, |cv| bome(find(cv, Give::Matches))),
+        native("split_matches", 2, |cv| bome(find(cv, Give::Both))),
+        native("split_", 2, |cv| bome(find(cv, Give::Between))),
+    ]
+}
+
+/// What to give: the matches, the text between them, or both in turn.
+#[derive(Clone, Copy, PartialEq)]
+enum Give {
+    Matches,
+    Between,
+    Both,
+}
+
+fn find(mut cv: Cv<'_, Plain>, give: Give) -> Outcome {
+    let (flags, pattern) = (cv.0.pop_var(), cv.0.pop_var());
+    let (flags, input) = (text(&flags)?, text(&cv.1)?);
+    let regex = compiled(text(&pattern)?, flags)?;
+    charge(STEP + input.len())?;
+    let (mut out, mut last, mut characters) = (Vec::new(), 0, 0);
+    for captures in regex.captures_iter(input) {
+        let whole = captures.get_match();
+        if whole.is_empty() && flags.contains('n') {
+            continue;
+        }
+        charge(STEP * captures.len() + whole.len())?;
+        let between = input.get(last..whole.start()).unwrap_or_default();
+        characters += between.chars().count();
+        if give != Give::Matches {
+            out.push(Value::text(between));
+        }
+        if give != Give::Between {
+            out.push(groups(&regex, &captures, characters));
+        }
+        characters += whole.as_str().chars().count();
+        last = whole.end();
+        if !flags.contains('g') {
+            break;
+        }
+    }
+    if give != Give::Matches {
+        out.push(Value::text(input.get(last..).unwrap_or_default()));
+    }
+    Ok(out.into_iter().collect())
+}
+
+/// The whole match and the groups that took part, as `{offset, length, string, name}`; `before` is
+/// how many characters stand before the match.
+fn groups(regex: &Regex, captures: &Captures<'_>, before: usize) -> Value {
+    let whole = captures.get_match();
+    let count = |text: &str| Value::from(text.chars().count());
+    let groups = captures.iter().zip(regex.capture_names());
+    let groups = groups.filter_map(|(group, name)| {
+        let (group, matched) = (group?, whole.as_str());
+        let inside = matched.get(..group.start() - whole.start()).unwrap_or_default();
+        let mut members = vec![
+            ("offset", Value::from(before + inside.chars().count())),
+            ("length", count(group.as_str())),
+            ("string", Value::text(group.as_str())),
+        ];
+        members.extend(name.map(|name| ("name", Value::text(name))));
+        Some(Value::object(members))
+    });
+    groups.collect()
+}
+
+fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
+    let key = format!("{flags}/{pattern}");
+    let kept = PATTERNS.with_borrow(|patterns| {
+        patterns.iter().find(|(kept, _)| *kept == key).map(|(_, regex)| regex.clone())
+    });
+    if let Some(regex) = kept {
+        return Ok(regex);
+    }
+    charge(COMPILING)?;
+    let mut builder = RegexBuilder::new(pattern);
+    builder.size_limit(SIZE).dfa_size_limit(SIZE);
+    for flag in flags.chars() {
+        match flag {
+            'g' | 'n' => &mut builder,
+            'i' => builder.case_insensitive(true),
+            'm' => builder.multi_line(true),
+            's' => builder.dot_matches_new_line(true),
+            'p' => builder.multi_line(true).dot_matches_new_line(true),
+            'l' => builder.swap_greed(true),
+            'x' => builder.ignore_whitespace(true),
+            _ => return Err(Error::str(format_args!("unknown regex flag `{flag}`"))),
+        };
+    }
+    let regex = builder.build().map_err(|_| Error::str("the pattern is no regular expression"))?;
+    PATTERNS.with_borrow_mut(|patterns| {
+        if patterns.len() >= KEPT {
+            patterns.remove(0);
+        }
+        patterns.push((key, regex.clone()));
+    });
+    Ok(regex)
+}

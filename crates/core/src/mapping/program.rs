@@ -1,0 +1,301 @@
+//! Programs: compiled once when the configuration is loaded, run once per request.
+
+use std::fmt::Write as _;
+
+use jaq_core::compile::{self, Undefined};
+use jaq_core::load::{Arena, Error as LoadError, File, Loader, parse::Def};
+use jaq_core::native::Fun;
+use jaq_core::{Compiler, Ctx, Native, Vars};
+
+use super::native::{Plain, functions};
+use super::value::{Data, Error, Value};
+use super::{OUTPUT_LIMIT, budget, check, write};
+
+/// jaq's parser and compiler recurse over a program; so they get a stack of their own, in bytes.
+const COMPILER_STACK: usize = 16 * 1024 * 1024;
+
+/// What a client may read of an error, in characters.
+const MESSAGE: usize = 200;
+
+/// jaq's definitions that reach outside, or that functions of our own stand for.
+const LEFT_OUT: [(&str, usize); 11] = [
+    ("stderr", 0),
+    ("debug", 0),
+    ("debug", 1),
+    ("halt", 0),
+    ("halt_error", 0),
+    ("halt_error", 1),
+    ("join", 1),
+    ("from_entries", 0),
+    ("totype", 2),
+    ("tonumber", 0),
+    ("toboolean", 0),
+];
+
+/// jaq's functions that reach outside (the environment, the process, files of time zones, the log),
+/// and two that loop as often as their argument says.
+const NOT_OURS: [&str; 8] =
+    ["env", "halt", "localtime", "strflocaltime", "debug_empty", "stderr_empty", "jn", "yn"];
+
+/// Where a program's variables get their values: asked once per run for each one that is used, in
+/// the order in which they were declared. Names come without the `$`.
+pub trait Scope {
+    fn variable(&self, name: &str) -> Value;
+}
+
+/// What is wrong with a program: at which byte of it, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileError {
+    pub offset: usize,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// Why a run gave no value. Fit for a client: at most 200 characters, and of the body no more than
+/// short scalars.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RunError(String);
+
+/// A compiled program, shared by workers.
+pub struct Program {
+    compiled: compile::Filter<Native<Plain>>,
+    /// The variables that are set, in order, and whether it uses them.
+    variables: Vec<(String, bool)>,
+    reads_input: bool,
+}
+
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    shared::<Program>();
+};
+
+impl Program {
+    /// Compiles a program that may use these variables (named without the `$`). Takes about a
+    /// millisecond.
+    pub fn compile(text: &str, variables: &[&str]) -> Result<Self, Vec<CompileError>> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(COMPILER_STACK);
+            let compiling = thread.spawn_scoped(scope, || Self::compile_here(text, variables));
+            compiling
+                .map_err(|error| error.to_string())
+                .and_then(|compiling| compiling.join().map_err(|_| "its parser gave up".to_owned()))
+        })
+        .unwrap_or_else(|error| {
+            let message = format!("the program cannot be compiled: {error}");
+            Err(vec![CompileError { offset: 0, message, hint: None }])
+        })
+    }
+
+    fn compile_here(text: &str, variables: &[&str]) -> Result<Self, Vec<CompileError>> {
+        check::size(text).map_err(|error| vec![error])?;
+        let definitions = definitions();
+        let mut known: Vec<(&str, usize)> =
+            definitions.iter().map(|def| (def.name, def.args.len())).collect();
+        let natives: Vec<_> = natives().collect();
+        known.extend(natives.iter().map(|(name, arguments, _)| (*name, arguments.len())));
+
+        let arena = Arena::default();
+        let modules = Loader::new(definitions)
+            .load(&arena, File { code: text, path: () })
+            .map_err(|errors| syntax(text, errors.into_iter().map(|(_, error)| error)))?;
+        let facts = check::check(text)?;
+        let names: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
+        let compiled = Compiler::default()
+            .with_funs(natives)
+            .with_global_vars(names.iter().map(String::as_str))
+            .compile(modules)
+            .map_err(|errors| {
+                let unknown = errors.into_iter().flat_map(|(_, errors)| errors);
+                unknown
+                    .map(|(name, kind)| undefined(text, name, &kind, &names, &known))
+                    .collect::<Vec<_>>()
+            })?;
+        let used = |name: &&str| (name.to_string(), facts.variables.contains(&*format!("${name}")));
+        let variables = variables.iter().map(used).collect();
+        Ok(Self { compiled, variables, reads_input: facts.reads_input })
+    }
+
+    /// Whether the program mentions this variable (named without the `$`).
+    pub fn uses(&self, variable: &str) -> bool {
+        self.variables.iter().any(|(name, used)| *used && name == variable)
+    }
+
+    /// Whether it can read `.`: false means that no body needs to be there.
+    pub fn reads_input(&self) -> bool {
+        self.reads_input
+    }
+
+    /// Which engine runs it.
+    pub fn engine(&self) -> &'static str {
+        "jaq"
+    }
+
+    /// Runs the program, which has to give exactly one value, that JSON can hold in 8 MiB.
+    pub fn run_one(&self, input: Value, scope: &dyn Scope) -> Result<Value, RunError> {
+        let values: Vec<Value> = self
+            .variables
+            .iter()
+            .map(|(name, used)| if *used { scope.variable(name) } else { Value::NULL })
+            .collect();
+        let (result, enough) = budget::with(budget::RUN, || self.only(input, values));
+        if enough { result } else { Err(RunError(budget::SPENT.to_owned())) }
+    }
+
+    /// Runs a condition: allowed is exactly one output that is `true`.
+    pub fn is_allowed(&self, input: Value, scope: &dyn Scope) -> Result<bool, RunError> {
+        self.run_one(input, scope).map(|output| output.is_true())
+    }
+
+    fn only(&self, input: Value, variables: Vec<Value>) -> Result<Value, RunError> {
+        let context = Ctx::<Plain>::new(&self.compiled.lut, Vars::new(variables));
+        let outputs = self.compiled.id.run((context, input));
+        let mut outputs = outputs.map(|output| {
+            output.map_err(|stop| match stop.get_err() {
+                Ok(error) => RunError(message(error)),
+                Err(_) => RunError("the mapping stopped without a value".to_owned()),
+            })
+        });
+        let value = outputs
+            .next()
+            .ok_or_else(|| RunError("the mapping gave no value, and one is needed".to_owned()))??;
+        if outputs.next().transpose()?.is_some() {
+            return Err(RunError("the mapping gave several values, and one is needed".to_owned()));
+        }
+        write::fits(&value, OUTPUT_LIMIT).map_err(|unfit| {
+            RunError(match unfit {
+                write::Unfit::TooLarge => format!("the result is larger than {OUTPUT_LIMIT} bytes"),
+                write::Unfit::NotFinite => {
+                    "the result has a number that is not finite, as of a division by zero"
+                        .to_owned()
+                }
+            })
+        })?;
+        Ok(value)
+    }
+}
+
+fn definitions() -> Vec<Def<&'static str>> {
+    jaq_core::defs()
+        .chain(jaq_std::defs())
+        .chain(jaq_json::defs())
+        .filter(|def| !LEFT_OUT.contains(&(def.name, def.args.len())))
+        .collect()
+}
+
+fn natives() -> impl Iterator<Item = Fun<Plain>> {
+    let inside = |(name, ..): &Fun<Plain>| !NOT_OURS.contains(name);
+    // The first of two with one name is called.
+    functions().chain(jaq_core::funs()).chain(jaq_std::funs().filter(inside))
+}
+
+/// The byte at which `part`, a slice of `text`, begins; 0 for what is no slice of it.
+pub(super) fn offset_of(text: &str, part: &str) -> usize {
+    let offset = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+    offset.filter(|offset| *offset <= text.len()).unwrap_or(0)
+}
+
+fn syntax<'a>(text: &str, errors: impl Iterator<Item = LoadError<&'a str>>) -> Vec<CompileError> {
+    let error = |part: &str, message: String, hint: Option<String>| CompileError {
+        offset: offset_of(text, part),
+        message,
+        hint,
+    };
+    let expected = |what: &str, part: &str| {
+        let what = if what.chars().all(char::is_alphabetic) || what.contains(' ') {
+            what.to_owned()
+        } else {
+            format!("`{what}`")
+        };
+        let found = match part.chars().next() {
+            None => "the end".to_owned(),
+            Some(_) => format!(
+                "`{}`",
+                part.chars().take_while(|c| *c != '\n').take(20).collect::<String>()
+            ),
+        };
+        error(part, format!("expected {what}, found {found}"), None)
+    };
+    let mut out = Vec::new();
+    for kind in errors {
+        match kind {
+            LoadError::Io(parts) => out.extend(parts.into_iter().map(|(part, _)| {
+                let hint = "name the mapping in the configuration, and use it from there";
+                error(part, "a program cannot load modules".to_owned(), Some(hint.to_owned()))
+            })),
+            LoadError::Lex(parts) => {
+                out.extend(parts.into_iter().map(|(what, part)| expected(what.as_str(), part)));
+            }
+            LoadError::Parse(parts) => {
+                out.extend(parts.into_iter().map(|(what, part)| expected(what.as_str(), part)));
+            }
+        }
+    }
+    out
+}
+
+fn undefined(
+    text: &str,
+    name: &str,
+    kind: &Undefined,
+    variables: &[String],
+    known: &[(&str, usize)],
+) -> CompileError {
+    let offset = offset_of(text, name);
+    let (message, hint) = match kind {
+        Undefined::Var if variables.is_empty() => {
+            (format!("unknown variable {name}"), Some("there are no variables here".to_owned()))
+        }
+        Undefined::Var => (
+            format!("unknown variable {name}"),
+            Some(format!("there are {}", variables.join(", "))),
+        ),
+        Undefined::Label | Undefined::Mod => (format!("unknown {} {name}", kind.as_str()), None),
+        _ => {
+            let mut forms: Vec<usize> =
+                known.iter().filter(|(other, _)| *other == name).map(|(_, count)| *count).collect();
+            forms.sort_unstable();
+            forms.dedup();
+            if forms.is_empty() {
+                (format!("unknown function `{name}`"), None)
+            } else {
+                let forms: Vec<_> = forms.into_iter().map(|count| shape(name, count)).collect();
+                let hint = format!("there is {}", forms.join(" and "));
+                (format!("`{name}` takes another number of arguments"), Some(hint))
+            }
+        }
+    };
+    CompileError { offset, message, hint }
+}
+
+/// How a call of a function looks.
+fn shape(name: &str, arguments: usize) -> String {
+    match arguments {
+        0 => format!("`{name}`"),
+        count => format!("`{name}({})`", vec!["_"; count].join("; ")),
+    }
+}
+
+/// A step's error as a client may read it. What the program itself says with `error` is shown as it
+/// is; of values, what their short form shows.
+fn message(error: Error) -> String {
+    let short = format!("{error:#}");
+    let value = error.into_val();
+    let own = format!("{value:#}") == short;
+    match &value.0 {
+        Data::Text(text) if own => bounded(text),
+        _ => bounded(&short),
+    }
+}
+
+fn bounded(message: &str) -> String {
+    let mut out = String::new();
+    for (index, character) in message.chars().enumerate() {
+        if index >= MESSAGE - 3 {
+            let _ = write!(out, "...");
+            break;
+        }
+        out.push(if character.is_control() { ' ' } else { character });
+    }
+    out
+}

@@ -1,0 +1,117 @@
+//! Bodies that are written to hurt: none of them may take the process, a worker's time, or memory
+//! without bound.
+
+use super::{compile, fails, run};
+use crate::mapping::Value;
+use crate::mapping::budget::SPENT;
+
+#[test]
+fn text_that_nests_deep_cannot_take_the_stack() {
+    let deep = format!("\"{}\"", "[".repeat(500_000));
+    assert!(fails("tonumber", &deep).starts_with("cannot use"));
+    assert!(fails("fromjson", &deep).contains("nesting deeper than 64"));
+    assert!(fails("[.] | from_entries", &deep).starts_with("cannot use"));
+}
+
+#[test]
+fn values_cannot_nest_without_bound() {
+    let items = format!("[{}0]", "0,".repeat(5000));
+    for program in ["reduce .[] as $x (0; [.])", "reduce .[] as $x (0; {a: .})"] {
+        assert!(run(program, &items).is_err(), "{program}");
+    }
+    let set = "reduce .[] as $x ({}; {} | .a = $x)";
+    assert!(run(set, &items).is_ok());
+    assert!(fails("reduce .[] as $x ({}; . as $o | {} | .a = $o)", &items).contains("too deep"));
+}
+
+#[test]
+fn a_small_program_cannot_make_much_of_little() {
+    let many = (0..40).map(|_| "1").collect::<Vec<_>>().join(",");
+    for program in [
+        ".s * .n".to_owned(),
+        "[.s * 100000] | map(. * 100000) | tojson".to_owned(),
+        format!("reduce ({many}) as $i (.s; . + .)"),
+        format!("reduce ({many}) as $i (.s; [., .]) | tojson"),
+        format!("reduce ({many}) as $i ([.s]; . + .)"),
+        format!("reduce ({many}) as $i (.s; [., .]) | . == (tojson | fromjson)"),
+        "[combinations(1000000)]".to_owned(),
+        "[limit(1000000000; .[] | combinations(100))]".to_owned(),
+        "[.l[] as $a | .l[] as $b | .l[] as $c | .l[] as $d | select(false)] | length".to_owned(),
+        format!(".s{}", " | @base64".repeat(200)),
+        format!(".s{}", " | tojson".repeat(60)),
+        format!(".s{}", " | \"\\(.)\\(.)\"".repeat(60)),
+    ] {
+        let items = "1,".repeat(200);
+        let input = format!("{{\"s\":\"0123456789\\\"\",\"n\":1000000000000,\"l\":[{items}1]}}");
+        let message = fails(&program, &input);
+        assert!(message == SPENT || message.contains("cannot use"), "{program}: {message}");
+    }
+}
+
+#[test]
+fn what_shares_its_parts_is_not_written_out_without_bound() {
+    let ones = (0..60).map(|_| "1").collect::<Vec<_>>().join(",");
+    let program = format!("reduce ({ones}) as $i (\"xxxx\"; [., .])");
+    assert_eq!(fails(&program, "null"), "the result is larger than 8388608 bytes");
+}
+
+#[test]
+fn numbers_stay_cheap() {
+    let long = "9".repeat(300_000);
+    assert_eq!(run(".", &long).unwrap(), long);
+    assert!(fails(". + 1", &long).contains("not finite"));
+    assert_eq!(run("[. == ., . < 1]", &long).unwrap(), "[true,false]");
+    let squares = "reduce range(10000) as $i (12345678901234567890; . * .) | tostring";
+    assert_eq!(run(squares, "null").unwrap(), "\"1.7976931348623157e+308\"");
+    assert_eq!(run("[.[] | length]", "[-9223372036854775808]").unwrap(), "[9223372036854775808]");
+    assert_eq!(run("[.[] | -. % -1]", "[-9223372036854775808]").unwrap(), "[0]");
+}
+
+#[test]
+fn patterns_take_time_in_line_with_the_text() {
+    let text = format!("\"{}b\"", "a".repeat(20_000));
+    assert_eq!(run("test(\"^(a+)+$\")", &text).unwrap(), "false");
+    assert_eq!(run("[match(\"(?:(a)|(b))*\")] | length", "\"ba\"").unwrap(), "1");
+    assert!(fails("test(.)", "\"(((((a{99}){99}){99}){99}){99})\"").contains("no regular"));
+    let patterns =
+        format!("[{}]", (0..2000).map(|i| format!("\"a{i}\"")).collect::<Vec<_>>().join(","));
+    assert_eq!(fails("map(. as $p | \"x\" | test($p))", &patterns), SPENT);
+}
+
+#[test]
+fn dates_and_code_points_out_of_range_are_errors() {
+    for (program, input) in [
+        ("todate", "1e300"),
+        ("todate", "9223372036854775807"),
+        ("implode", "[1114112]"),
+        ("implode", "[55296]"),
+        ("fromdate", "\"2026-99-99T00:00:00Z\""),
+        ("ltrimstr(1)", "\"a\""),
+        ("bsearch(1)", "1"),
+    ] {
+        assert!(run(program, input).is_err(), "{program} {input}");
+    }
+}
+
+#[test]
+fn programs_are_bounded_too() {
+    for program in [
+        "[".repeat(1000),
+        format!("{}1", "-".repeat(30_000)),
+        format!("{}.", ".|".repeat(30_000)),
+        format!(".{}a", "a.".repeat(20_000)),
+        format!("{}1{}", "if . then ".repeat(3000), " end".repeat(3000)),
+        " ".repeat(70_000),
+    ] {
+        assert_eq!(compile(&program).err().unwrap().len(), 1);
+    }
+    let fields: Vec<_> = (0..200).map(|index| format!("f{index}: .a.b")).collect();
+    assert!(run(&format!("{{{}}}", fields.join(", ")), "{}").is_ok());
+}
+
+#[test]
+fn two_runs_do_not_share_a_budget() {
+    assert_eq!(fails("\"x\" * 100000000", "null"), SPENT);
+    assert_eq!(run("1 + 1", "null").unwrap(), "2");
+    assert_eq!(Value::parse(b"[1]").unwrap(), Value::array([Value::integer(1)]));
+}

@@ -1,0 +1,332 @@
+//! What programs mean, what the shop does with them, and which ones are refused.
+
+use super::{Claims, Value, compile, fails, refused, run};
+
+#[test]
+fn the_shops_order_request() {
+    let program = r#"{
+      userId: $jwt.sub,
+      items: .orderItems | map({ productId: .id, quantity: .qty, price: (.unitPrice | tonumber) }),
+      shippingAddress: .shipping | { street, city, state: .region, zip: .postalCode, country: .countryCode },
+      metadata: { source: $headers["x-client-id"], correlationId: $headers["x-correlation-id"] }
+    }"#;
+    let input = r#"{"orderItems":[{"id":"p1","qty":2,"unitPrice":"9.50"},{"id":"p2","qty":1,"unitPrice":3}],
+        "shipping":{"street":"Hauptstraße 1","city":"Berlin","region":"BE","postalCode":"10115","countryCode":"DE"}}"#;
+    let expected = r#"{"userId":"u-1","items":[{"productId":"p1","quantity":2,"price":9.50},{"productId":"p2","quantity":1,"price":3}],"shippingAddress":{"street":"Hauptstraße 1","city":"Berlin","state":"BE","zip":"10115","country":"DE"},"metadata":{"source":"web","correlationId":null}}"#;
+    assert_eq!(run(program, input).unwrap(), expected);
+}
+
+#[test]
+fn the_shops_order_response() {
+    let program = r#"{
+      id, status, createdAt,
+      items: .items | map({
+        id: .productId, name: .productName, quantity,
+        unitPrice: (.price | tostring), subtotal: (.quantity * .price | tostring)
+      }),
+      total: (.total | tostring),
+      shipping: { address: .shippingAddress, estimatedDelivery }
+    }"#;
+    let input = r#"{"id":12345678901234567890,"status":"created","createdAt":"2026-01-01T00:00:00Z",
+        "items":[{"productId":"p1","productName":"Pen","quantity":2,"price":9.5}],"total":19.00,
+        "shippingAddress":{"city":"Berlin"},"estimatedDelivery":null,"internal":true}"#;
+    let expected = r#"{"id":12345678901234567890,"status":"created","createdAt":"2026-01-01T00:00:00Z","items":[{"id":"p1","name":"Pen","quantity":2,"unitPrice":"9.5","subtotal":"19"}],"total":"19.00","shipping":{"address":{"city":"Berlin"},"estimatedDelivery":null}}"#;
+    assert_eq!(run(program, input).unwrap(), expected);
+}
+
+#[test]
+fn the_shops_dashboard() {
+    let program = r#"{
+      user: .user | { id, name, email },
+      recentOrders: .orders | map({ id, status, total, itemCount: (.items | length) }),
+      recommendations: .recommendations[:5],
+      stats: { totalOrders: (.orders | length), totalSpent: (.orders | map(.total) | add // 0) }
+    }"#;
+    let input = r#"{"user":{"id":"u-1","name":"Ada","email":"a@example.com","password":"x"},
+        "orders":[{"id":"o1","status":"created","total":9.5,"items":[1,2]},{"id":"o2","status":"sent","total":9.50,"items":[]}],
+        "recommendations":[1,2,3,4,5,6,7]}"#;
+    let expected = r#"{"user":{"id":"u-1","name":"Ada","email":"a@example.com"},"recentOrders":[{"id":"o1","status":"created","total":9.5,"itemCount":2},{"id":"o2","status":"sent","total":9.50,"itemCount":0}],"recommendations":[1,2,3,4,5],"stats":{"totalOrders":2,"totalSpent":19}}"#;
+    assert_eq!(run(program, input).unwrap(), expected);
+    let nobody = r#"{"user":{},"orders":[],"recommendations":[]}"#;
+    let expected = r#"{"user":{"id":null,"name":null,"email":null},"recentOrders":[],"recommendations":[],"stats":{"totalOrders":0,"totalSpent":0}}"#;
+    assert_eq!(run(program, nobody).unwrap(), expected);
+}
+
+#[test]
+fn conditions_allow_only_by_exactly_one_true() {
+    let rule = compile(r#"$jwt.permissions // [] | any(. == "orders:write")"#).unwrap();
+    assert_eq!(rule.is_allowed(Value::NULL, &Claims), Ok(true));
+    for (program, allowed) in [("1", false), ("\"true\"", false), ("$jwt.sub", false)] {
+        assert_eq!(compile(program).unwrap().is_allowed(Value::NULL, &Claims), Ok(allowed));
+    }
+    for program in ["empty", "true, true", "error(\"no\")"] {
+        assert!(compile(program).unwrap().is_allowed(Value::NULL, &Claims).is_err(), "{program}");
+    }
+}
+
+/// Program, input, output: as jq gives them, but that copied numbers keep their text and whole ones
+/// stay exact beyond 2^53.
+const MEANINGS: &[(&str, &str, &str)] = &[
+    // paths
+    (".a.b?", "{\"a\":{\"b\":1}}", "1"),
+    ("[.[\"a\", \"b\"]]", "{\"a\":1}", "[1,null]"),
+    (".[1:3]", "[1,2,3,4]", "[2,3]"),
+    (".[-2:]", "\"añb😀c\"", "\"😀c\""),
+    (".[2:1]", "[1,2,3]", "[]"),
+    (".[-1]", "[1,2]", "2"),
+    ("[.[] | .x?]", "[{\"x\":1},2,{\"x\":null}]", "[1,null]"),
+    (".[:5]", "null", "null"),
+    ("[..]", "[[1]]", "[[[1]],[1],1]"),
+    ("[paths]", "{\"a\":[1]}", "[[\"a\"],[\"a\",0]]"),
+    ("getpath([\"a\",\"b\"])", "null", "null"),
+    // construction
+    (
+        "2 as $x | {a, $x, \"c d\": 3, (.k): 4}",
+        "{\"a\":1,\"k\":\"e\"}",
+        "{\"a\":1,\"x\":2,\"c d\":3,\"e\":4}",
+    ),
+    ("[{a: (1, 2)}]", "null", "[{\"a\":1},{\"a\":2}]"),
+    ("\"\\(.a)-\\(.b)\"", "{\"a\":1.50,\"b\":[1,\"x\"]}", "\"1.50-[1,\\\"x\\\"]\""),
+    // arithmetic
+    (".a * .b", "{\"a\":2,\"b\":9.5}", "19"),
+    ("[.[] + 0]", "[1.10, 0.1, 1e3]", "[1.1,0.1,1000]"),
+    ("0.1 + 0.2", "null", "0.30000000000000004"),
+    ("[7 % 3, -7 % 3, 5 - 8]", "null", "[1,-1,-3]"),
+    ("10 / 4", "null", "2.5"),
+    ("12345678901234567890 + 1", "null", "12345678901234567891"),
+    ("\"x\" * 3", "null", "\"xxx\""),
+    ("\"x\" * 0", "null", "null"),
+    ("\"a,b\" / \",\"", "null", "[\"a\",\"b\"]"),
+    ("{a:{b:1}} * {a:{c:2}}", "null", "{\"a\":{\"b\":1,\"c\":2}}"),
+    ("[1,2,1,3] - [1]", "null", "[2,3]"),
+    ("{a:1,b:2} + {a:3}", "null", "{\"a\":3,\"b\":2}"),
+    ("[1.0, 2.50, -0]", "null", "[1.0,2.50,0]"),
+    // choice
+    (".a // \"none\"", "{\"a\":false}", "\"none\""),
+    ("if . > 1 then \"many\" elif . == 1 then \"one\" else \"none\" end", "1", "\"one\""),
+    ("try error(\"x\") catch .", "null", "\"x\""),
+    (
+        "[.[] | try tonumber catch \"bad\"]",
+        "[\"1\",\"x\",\" 2\",\"0x1\"]",
+        "[1,\"bad\",\"bad\",\"bad\"]",
+    ),
+    ("first(.[] | select(. > 1))", "[1,2,3]", "2"),
+    ("[limit(2; .[])]", "[1,2,3]", "[1,2]"),
+    ("[range(3), range(1; 10; 4)]", "null", "[0,1,2,1,5,9]"),
+    ("label $out | reduce .[] as $x (0; . + $x)", "[1,2,3]", "6"),
+    ("[foreach .[] as $x (0; . + $x)]", "[1,2,3]", "[1,3,6]"),
+    (". as [$a, {b: $c}] | $a + $c", "[1,{\"b\":2}]", "3"),
+    ("def double: . * 2; map(double)", "[1,2]", "[2,4]"),
+    // updates
+    (".a = 1", "null", "{\"a\":1}"),
+    (".a.b.c |= 3", "{}", "{\"a\":{\"b\":{\"c\":3}}}"),
+    (".[] += 1", "[1,2]", "[2,3]"),
+    ("del(.a)", "{\"a\":1,\"b\":2,\"c\":3}", "{\"b\":2,\"c\":3}"),
+    ("del(.[1])", "[1,2,3]", "[1,3]"),
+    (".[1:] = [9]", "[1,2,3]", "[1,9]"),
+    ("walk(if type == \"number\" then . + 1 else . end)", "[1,{\"a\":2}]", "[2,{\"a\":3}]"),
+    ("map_values(select(. > 1))", "{\"a\":1,\"b\":2}", "{\"b\":2}"),
+    // strings
+    ("ascii_downcase", "\"AÄb\"", "\"aÄb\""),
+    ("split(\", \")", "\"a, b\"", "[\"a\",\"b\"]"),
+    ("join(\"-\")", "[\"a\",1,null,true]", "\"a-1--true\""),
+    ("ltrimstr(\"a\") | rtrimstr(\"c\")", "\"abc\"", "\"b\""),
+    ("startswith(\"ab\") and endswith(\"bc\")", "\"abc\"", "true"),
+    ("[index(\"b\"), rindex(\"b\"), index(\"x\")]", "\"abb\"", "[1,2,null]"),
+    ("indices(\"aa\")", "\"aaa\"", "[0,1]"),
+    ("test(\"^[a-z]+$\")", "\"abc\"", "true"),
+    (
+        "[match(\"(?<x>b)c?\"; \"g\") | [.offset, .string, .captures[0].name]]",
+        "\"äb bc\"",
+        "[[1,\"b\",\"x\"],[3,\"bc\",\"x\"]]",
+    ),
+    ("capture(\"(?<y>[0-9]{4})-(?<m>[0-9]{2})\")", "\"2026-11\"", "{\"y\":\"2026\",\"m\":\"11\"}"),
+    ("gsub(\"[0-9]\"; \"#\")", "\"a1b22\"", "\"a#b##\""),
+    ("sub(\"(?<l>[a-z])\"; \"<\\(.l)>\")", "\"abc\"", "\"<a>bc\""),
+    ("split(\"[ ,]+\"; \"\")", "\"a, b\"", "[\"a\",\"b\"]"),
+    ("[@base64, @uri, @html]", "\"a <b\"", "[\"YSA8Yg==\",\"a%20%3Cb\",\"a &lt;b\"]"),
+    ("@json \"x=\\(.)\"", "[1,\"a\"]", "\"x=[1,\\\"a\\\"]\""),
+    ("ascii_upcase | explode | implode", "\"aß\"", "\"Aß\""),
+    ("trim", "\" a \"", "\"a\""),
+    ("tojson | fromjson", "{\"b\":1.10,\"a\":[null]}", "{\"b\":1.10,\"a\":[null]}"),
+    ("todate", "0", "\"1970-01-01T00:00:00Z\""),
+    // arrays and objects
+    ("length", "\"añ😀\"", "3"),
+    ("[.[] | length]", "[null,[1],{\"a\":1},-5,\"ab\"]", "[0,1,1,5,2]"),
+    ("keys", "{\"b\":1,\"a\":2}", "[\"a\",\"b\"]"),
+    ("to_entries", "{\"b\":1}", "[{\"key\":\"b\",\"value\":1}]"),
+    ("with_entries(.key |= ascii_upcase)", "{\"b\":1,\"a\":null}", "{\"B\":1,\"A\":null}"),
+    (
+        "from_entries",
+        "[{\"k\":\"a\",\"v\":false},{\"name\":\"b\",\"value\":2},{\"key\":3}]",
+        "{\"a\":false,\"b\":2,\"3\":null}",
+    ),
+    (
+        "sort_by(.a) | map(.a)",
+        "[{\"a\":2},{\"a\":null},{\"a\":\"x\"},{\"a\":1}]",
+        "[null,1,2,\"x\"]",
+    ),
+    ("group_by(. % 2)", "[1,2,3]", "[[2],[1,3]]"),
+    ("[unique, unique_by(. % 2)]", "[2,1,2]", "[[1,2],[2,1]]"),
+    ("[min, max, add, (map(. * .) | add)]", "[2,1,3]", "[1,3,6,14]"),
+    ("reverse | flatten", "[[1,[2]],3]", "[3,1,2]"),
+    ("contains({a: [\"b\"]})", "{\"a\":[\"abc\"],\"c\":1}", "true"),
+    ("[has(\"a\", \"b\")]", "{\"a\":null}", "[true,false]"),
+    ("map(in([0,1]))", "[0,2]", "[true,false]"),
+    ("any(. > 1) and (all(. > 1) | not)", "[1,2]", "true"),
+    (
+        "[.[] | type]",
+        "[null,true,1,\"a\",[],{}]",
+        "[\"null\",\"boolean\",\"number\",\"string\",\"array\",\"object\"]",
+    ),
+    ("transpose", "[[1,2],[3]]", "[[1,3],[2,null]]"),
+    ("[splits(\", *\")]", "\"a, b\"", "[\"a\",\"b\"]"),
+    ("1 == 1.0 and 1e2 == 100 and [1] == [1.0]", "null", "true"),
+    ("[.[] | floor, sqrt]", "[6.25, 16]", "[6,2.5,16,4]"),
+    ("tostring", "1e400", "\"1e400\""),
+    ("[nan, infinite] | tostring", "null", "\"[null,1.7976931348623157e+308]\""),
+    ("[.[] | toboolean]", "[\"true\", false]", "[true,false]"),
+    ("$jwt.level + ($headers | length)", "null", "4"),
+];
+
+#[test]
+fn programs_mean_what_jq_says() {
+    for (program, input, output) in MEANINGS {
+        assert_eq!(run(program, input).as_deref(), Ok(*output), "{program} on {input}");
+    }
+}
+
+#[test]
+fn messages_are_short_and_show_no_body() {
+    let long = format!("\"{}\"", "x".repeat(5000));
+    for (program, input, message) in [
+        (".id", "\"abc\"", "cannot index \"abc\" with \"id\""),
+        (".[0]", "{\"secret\":1}", "cannot index an object with 0"),
+        (".[] | .id", "{\"a\":[1]}", "cannot index an array with \"id\""),
+        (".a[]", "{\"a\":5}", "cannot use 5 as something with items (array or object)"),
+        ("tonumber", "\"abc\"", "cannot use \"abc\" as number"),
+        (". + 1", "{\"a\":1}", "cannot calculate an object + 1"),
+        ("error(\"no items\")", "null", "no items"),
+        ("error({code: 1})", "null", "an object"),
+        ("empty", "null", "the mapping gave no value, and one is needed"),
+        ("1, 2", "null", "the mapping gave several values, and one is needed"),
+        (
+            "{a: (1 / 0)}",
+            "null",
+            "the result has a number that is not finite, as of a division by zero",
+        ),
+        ("{(.a): 1}", "{\"a\":1}", "cannot use 1 as the name of a member"),
+        (
+            "fromjson",
+            "\"{\\\"a\\\":1,\\\"a\\\":2}\"",
+            "the text is no JSON: the key \"a\" stands twice at line 1, column 8",
+        ),
+    ] {
+        assert_eq!(fails(program, input), message, "{program}");
+    }
+    assert_eq!(fails(".id", &long), format!("cannot index \"{}...\" with \"id\"", "x".repeat(40)));
+    assert!(fails("error(.)", &long).chars().count() <= 200);
+    assert_eq!(fails("error(\"a\\r\\nb\")", "null"), "a  b");
+}
+
+#[test]
+fn what_may_not_end_or_reaches_outside_is_refused_at_its_place() {
+    for (program, offset, part) in [
+        ("def f: f; f", 7, "calls itself"),
+        ("1 | def f(g): [g] | f(.); f(1)", 20, "calls itself"),
+        ("def a: def b: a; b; a", 14, "calls itself"),
+        (".a | repeat(1)", 5, "never end"),
+        ("while(true; .)", 0, "never end"),
+        ("[until(false; .)]", 1, "never end"),
+        ("recurse(.a)", 0, "never end"),
+        ("recurse(.[]?; true)", 0, "never end"),
+        ("[range(.n)]", 1, "constants"),
+        ("[range(10001)]", 1, "constants"),
+        ("[range(0; 10; 0)]", 1, "constants"),
+        ("[range(0; 1; 0.00001)]", 1, "constants"),
+        ("[range(0; -100000; -1)]", 1, "constants"),
+        ("input", 0, "outside"),
+        ("[inputs]", 1, "outside"),
+        ("env.PATH", 0, "outside"),
+        (". | debug", 4, "outside"),
+        ("stderr", 0, "outside"),
+        ("halt", 0, "outside"),
+        ("halt_error(1)", 0, "outside"),
+        ("input_filename", 0, "outside"),
+        ("now | localtime", 6, "outside"),
+        ("import \"a\" as a; .", 8, "modules"),
+        ("include \"a\"; .", 9, "modules"),
+        ("$ENV.PATH", 0, "unknown variable $ENV"),
+        (".a | $nope", 5, "unknown variable $nope"),
+        ("{a: nope}", 4, "unknown function `nope`"),
+        ("split", 0, "`split` takes another number of arguments"),
+        ("jn(1; 2)", 0, "unknown function"),
+        ("{a: 1", 5, "expected closing brace"),
+        ("{ a: }", 5, "expected term"),
+        ("", 0, "expected term, found the end"),
+        (".a b", 3, "expected nothing, found `b`"),
+    ] {
+        let error = refused(program);
+        assert!(error.message.contains(part), "{program}: {error:?}");
+        assert_eq!(error.offset, offset, "{program}: {error:?}");
+    }
+    let hint = |program: &str| refused(program).hint.unwrap();
+    assert_eq!(hint("$nope"), "there are $jwt, $headers, $path");
+    assert_eq!(hint("split"), "there is `split(_)` and `split(_; _)`");
+}
+
+#[test]
+fn what_ends_is_allowed() {
+    for program in [
+        "recurse",
+        "[..]",
+        "range(10000)",
+        "range(5; -5; -1)",
+        "def range(x): x; range(.a)",
+        "def f: 1; def g: f; g",
+        "def f(f): f; f(1)",
+        "{ limit: .range, while: 1, env: .input, \"debug\": 2 }",
+        ".repeat",
+        "\"repeat(1)\"",
+        "now | todate",
+        "# repeat\n1",
+    ] {
+        assert!(compile(program).is_ok(), "{program}");
+    }
+}
+
+#[test]
+fn every_mistake_is_told() {
+    assert_eq!(compile("repeat(1), env, .a").err().unwrap().len(), 2);
+    assert_eq!(compile("$a + $b").err().unwrap().len(), 2);
+}
+
+#[test]
+fn a_program_knows_what_it_needs() {
+    let uses = compile("{a: $jwt.sub, b: \"\\($path.id)\"}").unwrap();
+    assert!(uses.uses("jwt") && uses.uses("path") && !uses.uses("headers"));
+    for (program, reads) in [
+        ("$jwt.sub == $path.id", false),
+        ("$jwt.permissions // [] | any(. == \"a\")", false),
+        ("{ a: 1, b: [$jwt.sub], $jwt }", false),
+        ("if $jwt then true else false end", false),
+        ("def ok: true; ok and ($jwt.sub | startswith(\"a\"))", false),
+        ("reduce $jwt.permissions[] as $p (0; . + 1)", false),
+        ("try $jwt.sub catch .", false),
+        ("null | {a: .b}", false),
+        (".", true),
+        ("{a}", true),
+        ("$jwt[.a]", true),
+        ("$jwt as $j | .a", true),
+        ("if $jwt then 1 end", true),
+        ("def f: .a; f", true),
+        ("def f(g): g; f(.)", true),
+        ("\"\\(.a)\"", true),
+        ("[..]", true),
+        ("length", true),
+        ("reduce $jwt.permissions[] as $p (.; . + 1)", true),
+        ("first(.[])", true),
+    ] {
+        assert_eq!(compile(program).unwrap().reads_input(), reads, "{program}");
+    }
+}
