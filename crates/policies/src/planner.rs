@@ -86,7 +86,10 @@ pub fn program(
     Program::compile(text, variables)
         .map_err(|errors| {
             for error in errors {
-                out.error(text.inside(sources, error.offset), error.message);
+                let problem = out.error(text.inside(sources, error.offset), error.message);
+                if let Some(hint) = error.hint {
+                    problem.hint(hint);
+                }
             }
         })
         .ok()

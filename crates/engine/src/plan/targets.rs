@@ -131,7 +131,10 @@ fn template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
     let names = desk.pattern.map(Pattern::names).unwrap_or_default();
     Template::parse(text, names)
         .map_err(|error| {
-            desk.out.error(text.inside(desk.sources, error.offset), error.message);
+            let problem = desk.out.error(text.inside(desk.sources, error.offset), error.message);
+            if let Some(hint) = error.hint {
+                problem.hint(hint);
+            }
         })
         .ok()
 }
