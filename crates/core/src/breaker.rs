@@ -112,11 +112,9 @@ impl State {
     fn admit(self, now: Duration, settings: &Settings) -> Result<Self, Refused> {
         match self.mode {
             Mode::Closed { .. } => Ok(self),
-            Mode::Open { until } => match Duration::from_millis(until).checked_sub(now) {
-                Some(retry_after) if !retry_after.is_zero() => {
-                    Err(Refused { retry_after, probing: false })
-                }
-                _ => Ok(self.next(Mode::HalfOpen { out: 1, successes: 0 })),
+            Mode::Open { until } => match remaining(until, now, settings) {
+                Duration::ZERO => Ok(self.next(Mode::HalfOpen { out: 1, successes: 0 })),
+                retry_after => Err(Refused { retry_after, probing: false }),
             },
             Mode::HalfOpen { out, .. } if out >= settings.probes => {
                 Err(Refused { retry_after: WHILE_PROBING, probing: true })
@@ -204,6 +202,12 @@ fn millis_up(time: Duration) -> u64 {
     whole.saturating_add(u64::from(!time.subsec_nanos().is_multiple_of(1_000_000)))
 }
 
+/// How long it stays open yet. The end was rounded up to a millisecond: nobody is told to wait for
+/// longer than `reset_after` because of that.
+fn remaining(until: u64, now: Duration, settings: &Settings) -> Duration {
+    Duration::from_millis(until).saturating_sub(now).min(settings.reset_after)
+}
+
 /// A breaker that all workers share.
 #[derive(Debug)]
 pub struct Breaker {
@@ -253,7 +257,7 @@ impl Breaker {
 
     pub fn status(&self, now: Instant) -> Status {
         let state = self.state();
-        let still = |until| Duration::from_millis(until).saturating_sub(self.since(now));
+        let still = |until| remaining(until, self.since(now), &self.settings);
         let blank = Status {
             phase: state.phase(),
             failures: 0,
@@ -390,6 +394,23 @@ mod tests {
         clock.advance(Duration::from_millis(29_400));
         let refused = breaker.admit(clock.now()).unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_millis(600), "what really remains");
+    }
+
+    #[test]
+    fn a_fraction_of_a_millisecond_never_adds_a_second_to_the_wait() {
+        let clock = manual();
+        let breaker = Breaker::new(SETTINGS, clock.now());
+        clock.advance(Duration::from_nanos(1_000_001));
+        for _ in 0..3 {
+            breaker.admit(clock.now()).unwrap().failure(clock.now());
+        }
+        let refused = breaker.admit(clock.now()).unwrap_err();
+        assert_eq!(refused.retry_after, SETTINGS.reset_after);
+        assert_eq!(breaker.status(clock.now()).retry_after, Some(SETTINGS.reset_after));
+        clock.advance(SETTINGS.reset_after);
+        assert!(breaker.admit(clock.now()).is_err(), "and it never opens too early");
+        clock.advance(Duration::from_millis(1));
+        breaker.admit(clock.now()).unwrap().none();
     }
 
     #[test]
