@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use smallvec::SmallVec;
 
 use crate::body::Body;
@@ -18,9 +19,22 @@ pub type Params = SmallVec<[(Arc<str>, Box<str>); 2]>;
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    pub address: SocketAddr,
+    /// Who it is; an IPv4 address that came through an IPv6 socket is an IPv4 address.
+    pub ip: IpAddr,
+    /// The same as text, made once for all of its requests.
+    pub ip_text: HeaderValue,
     /// The address of the listener that accepted it, as configured.
     pub listener: Arc<str>,
+}
+
+impl Peer {
+    pub fn new(address: SocketAddr, listener: Arc<str>) -> Self {
+        let ip = address.ip().to_canonical();
+        let text = HeaderValue::try_from(ip.to_string());
+        // An address has only characters that a header may have.
+        let ip_text = text.unwrap_or(HeaderValue::from_static("unknown"));
+        Self { ip, ip_text, listener }
+    }
 }
 
 /// What a verified token says.

@@ -7,6 +7,7 @@ pub mod build;
 pub mod clock;
 pub mod context;
 pub mod exchange;
+pub mod headers;
 pub mod mapping;
 pub mod mask;
 pub mod metrics;

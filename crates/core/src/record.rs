@@ -129,7 +129,7 @@ pub struct Record {
     pub bytes_out: u64,
     pub failure: Option<Failure>,
     pub calls: SmallVec<[Call; 1]>,
-    pub events: SmallVec<[Event; 4]>,
+    pub events: Vec<Event>,
 }
 
 impl Record {

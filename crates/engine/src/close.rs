@@ -105,9 +105,10 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
-        let worker = &self.exchange.worker;
-        self.snapshot.metrics.observe(&self.exchange.record, worker.clock.now(), !self.done);
-        self.snapshot.log.write(worker, &self.exchange.record, !self.done);
+        let (worker, record) = (&self.exchange.worker, &self.exchange.record);
+        let duration = worker.clock.now().saturating_duration_since(record.started);
+        self.snapshot.metrics.observe(record, duration, !self.done);
+        self.snapshot.log.write(worker, record, duration, !self.done);
         self.line.request_finished();
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use portcullis_core::metrics::{Counter, Histogram, Metrics};
 use portcullis_core::{Build, Clock, Parts, Policy, Record, Task};
@@ -132,7 +132,7 @@ impl RequestMetrics {
     }
 
     /// Counts an exchange that has ended.
-    pub fn observe(&self, record: &Record, now: Instant, aborted: bool) {
+    pub fn observe(&self, record: &Record, duration: Duration, aborted: bool) {
         let known = record.route.as_ref().and_then(|name| self.routes.get(name));
         let route = known.unwrap_or(&self.unrouted);
         let class = usize::from(record.status / 100).saturating_sub(1).min(4);
@@ -142,6 +142,6 @@ impl RequestMetrics {
         if aborted {
             route.aborted.inc();
         }
-        route.duration.observe(now.saturating_duration_since(record.started));
+        route.duration.observe(duration);
     }
 }

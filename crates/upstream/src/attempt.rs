@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use portcullis_core::{Call, Problem};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::problems::{
     BAD_ANSWER, CONNECT_FAILED, REQUEST_BROKEN, REQUEST_STALLED, RESET, TIMEOUT,
 };
-use crate::request::{self, Outgoing, Progress};
+use crate::request::{self, Progress, Ready};
 
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,10 +167,11 @@ impl Attempt<'_> {
     /// goes out once more, on a new connection.
     pub(crate) async fn run(
         &self,
-        request: &mut Option<Request<Outgoing>>,
+        request: &mut Option<Ready>,
+        now: std::time::Instant,
         call: &mut Call,
     ) -> Result<(Response<Incoming>, Connection), Lost> {
-        let mut kept = self.pool.take(self.endpoint);
+        let mut kept = self.pool.take(self.endpoint, now);
         loop {
             let reused = kept.is_some();
             let mut connection = match kept.take() {
@@ -196,7 +197,7 @@ impl Attempt<'_> {
     }
 
     /// Sends within the time that the settings allow.
-    async fn send(&self, connection: &mut Connection, request: Request<Outgoing>) -> Sent {
+    async fn send(&self, connection: &mut Connection, request: Ready) -> Sent {
         let progress = request.body().progress();
         let begun = Instant::now();
         let first_look = match progress {

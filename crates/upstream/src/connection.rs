@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::attempt::Lost;
-use crate::request::Outgoing;
+use crate::request::{Outgoing, Ready};
 
 /// An answer's head may have this many bytes, and as many fields as hyper allows: 100.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -68,7 +68,7 @@ pub(crate) enum Sent {
     /// The head of the answer; the body follows on the same connection.
     Answered(Response<Incoming>),
     /// Nothing of it was sent: the connection was gone already.
-    Unsent(Request<Outgoing>),
+    Unsent(Ready),
     /// It was sent, and the connection closed before a byte of the answer came.
     Unheard(Lost),
     Lost(Lost),
@@ -112,15 +112,15 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer, without a limit of time.
-    pub(crate) async fn send(&mut self, request: Request<Outgoing>) -> Sent {
+    pub(crate) async fn send(&mut self, request: Ready) -> Sent {
         let before = self.heard.get();
-        match self.sender.try_send_request(request).await {
+        match self.sender.try_send_request(*request).await {
             Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
                 Sent::Lost(Lost::BadAnswer("101 without having been asked to switch".to_owned()))
             }
             Ok(response) => Sent::Answered(response),
             Err(mut failed) => match failed.take_message() {
-                Some(request) => Sent::Unsent(request),
+                Some(request) => Sent::Unsent(Box::new(request)),
                 None => match lost(failed.error()) {
                     lost @ Lost::Reset(_) if self.heard.get() == before => Sent::Unheard(lost),
                     lost => Sent::Lost(lost),

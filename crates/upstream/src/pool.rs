@@ -123,8 +123,7 @@ async fn sweep(pools: Weak<Pools>) {
 
 impl Pool {
     /// A waiting connection that can be used.
-    pub(crate) fn take(&self, endpoint: &Endpoint) -> Option<Connection> {
-        let now = self.clock.now();
+    pub(crate) fn take(&self, endpoint: &Endpoint, now: Instant) -> Option<Connection> {
         let mut unusable = Vec::new(); // dropped after the borrow
         let mut idle = self.idle.borrow_mut();
         let found = loop {

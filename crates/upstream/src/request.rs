@@ -7,13 +7,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING,
 };
 use http::uri::PathAndQuery;
-use http::{Method, Request};
+use http::{Method, Request, Uri};
 use http_body::{Body as _, Frame, SizeHint};
-use portcullis_core::{Body, BodyError, Problem};
+use portcullis_core::{Body, BodyError, Problem, headers};
 use tokio::time::Instant;
 
 use crate::problems::PAYLOAD_TOO_LARGE;
@@ -31,23 +30,18 @@ pub struct Outbound {
 
 /// Whatever of these a request still has, it does not go to an endpoint: framing is written here,
 /// `Expect` was answered by the gateway, and the rest belongs to one connection only.
-const NOT_SENT: [HeaderName; 7] = [
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    EXPECT,
-    UPGRADE,
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+fn is_not_sent(name: &str) -> bool {
+    name != "te" && headers::is_hop_by_hop(name) || matches!(name, "content-length" | "expect")
+}
+
+/// A request that is ready to go. On the heap, because it is handed on many times until it is sent.
+pub(crate) type Ready = Box<Request<Outgoing>>;
 
 /// The request, but for its Host when that is the endpoint's.
-pub(crate) fn write(outbound: Outbound) -> Result<Request<Outgoing>, Problem> {
+pub(crate) fn write(outbound: Outbound) -> Result<Ready, Problem> {
     let Outbound { method, path_and_query, mut headers, host, body } = outbound;
     fits(&body)?;
-    for name in &NOT_SENT {
-        headers.remove(name);
-    }
+    headers::remove_where(&mut headers, is_not_sent);
     if headers.contains_key(TE) {
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
     }
@@ -64,11 +58,15 @@ pub(crate) fn write(outbound: Outbound) -> Result<Request<Outgoing>, Problem> {
     if let Some(host) = host {
         headers.insert(HOST, host);
     }
-    let mut request = Request::new(Outgoing::new(body));
+    Ok(assemble(method, path_and_query.into(), headers, body))
+}
+
+fn assemble(method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Ready {
+    let mut request = Box::new(Request::new(Outgoing::new(body)));
     *request.method_mut() = method;
-    *request.uri_mut() = path_and_query.into();
+    *request.uri_mut() = uri;
     *request.headers_mut() = headers;
-    Ok(request)
+    request
 }
 
 /// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
@@ -104,15 +102,12 @@ fn expects_content(method: &Method) -> bool {
 
 /// A second copy, for a method that may be sent twice (RFC 9110 section 9.2.2) and a body that is
 /// in memory.
-pub(crate) fn copy(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+pub(crate) fn copy(request: &Request<Outgoing>) -> Option<Ready> {
     if !request.method().is_idempotent() {
         return None;
     }
-    let mut second = Request::new(Outgoing::new(request.body().body.replay()?));
-    *second.method_mut() = request.method().clone();
-    *second.uri_mut() = request.uri().clone();
-    *second.headers_mut() = request.headers().clone();
-    Some(second)
+    let body = request.body().body.replay()?;
+    Some(assemble(request.method().clone(), request.uri().clone(), request.headers().clone(), body))
 }
 
 /// A request's body on its way to an endpoint.
@@ -190,9 +185,11 @@ impl http_body::Body for Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderName;
+
     use super::*;
 
-    fn written(method: Method, headers: &[(&str, &str)], body: Body) -> Request<Outgoing> {
+    fn written(method: Method, headers: &[(&str, &str)], body: Body) -> Ready {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use http::header::HOST;
 use portcullis_core::breaker::{Breaker, Permit, Phase, Transition};
@@ -16,7 +17,7 @@ use crate::metrics::UpstreamMetrics;
 use crate::plan::UpstreamPlan;
 use crate::pool::{Limits, Pools};
 use crate::problems::{UNAVAILABLE, UNRESOLVED};
-use crate::request::{self, Outbound};
+use crate::request::{self, Outbound, Ready};
 
 /// When nobody accepts a connection, one more endpoint is asked.
 const ENDPOINTS_ASKED: usize = 2;
@@ -105,44 +106,54 @@ impl Upstream {
     /// Sends a request to one of the endpoints: the answer's head, with its body following, or why
     /// there is none. `call` tells afterwards what happened. Dropping the future cancels the
     /// request and says nothing about the upstream's health.
-    pub async fn send(
-        &self,
-        worker: &Rc<Worker>,
+    pub fn send<'a>(
+        &'a self,
+        worker: &'a Rc<Worker>,
         outbound: Outbound,
-        call: &mut Call,
-    ) -> Result<Response, Problem> {
-        let started = worker.clock.now();
-        let result = self.deliver(worker, outbound, call).await;
-        call.duration = worker.clock.now().saturating_duration_since(started);
-        if call.attempts > 0 {
-            self.metrics.duration.observe(call.duration);
+        call: &'a mut Call,
+    ) -> impl Future<Output = Result<Response, Problem>> + 'a {
+        let keeps_host = outbound.host.is_some();
+        let request = request::write(outbound);
+        async move {
+            let result = match request {
+                Ok(request) => self.deliver(worker, request, keeps_host, call).await,
+                Err(problem) => Err(problem),
+            };
+            if call.attempts > 0 {
+                self.metrics.duration.observe(call.duration);
+            }
+            match &result {
+                Ok(response) => call.status = response.status().as_u16(),
+                Err(problem) => call.code = Some(problem.code().name),
+            }
+            result
         }
-        match &result {
-            Ok(response) => call.status = response.status().as_u16(),
-            Err(problem) => call.code = Some(problem.code().name),
-        }
-        result
     }
 
     async fn deliver(
         &self,
         worker: &Rc<Worker>,
-        outbound: Outbound,
+        request: Ready,
+        keeps_host: bool,
         call: &mut Call,
     ) -> Result<Response, Problem> {
         let pools = worker
             .local(&self.live, || Pools::new(&self.endpoints, self.pool, &self.metrics, worker));
-        let keeps_host = outbound.host.is_some();
-        let mut request = Some(request::write(outbound)?);
-        self.find().await?;
+        let started = worker.clock.now();
+        let mut now = started;
+        if !self.is_found() {
+            self.find().await?;
+            now = worker.clock.now();
+        }
         pools.keep_swept();
+        let mut request = Some(request);
         let mut last = None;
         let known = |(place, pool): (usize, _)| {
             let endpoint = self.endpoints.get(place)?;
             endpoint.is_resolved().then_some((endpoint, pool))
         };
         for (endpoint, pool) in pools.in_turn().filter_map(known).take(ENDPOINTS_ASKED) {
-            let mut trial = match self.admit() {
+            let mut trial = match self.admit(now) {
                 Ok(trial) => trial,
                 Err(refused) => return Err(last.unwrap_or(refused)),
             };
@@ -155,16 +166,22 @@ impl Upstream {
             call.attempts += 1;
             let (timeouts, metrics) = (&self.timeouts, &self.metrics);
             let attempt = Attempt { pool, endpoint, timeouts, metrics };
-            match attempt.run(&mut request, call).await {
+            let answered = attempt.run(&mut request, now, call).await;
+            now = worker.clock.now();
+            call.duration = now.saturating_duration_since(started);
+            match answered {
                 Ok((response, connection)) => {
                     pools.keep_swept();
-                    trial.answered(&pool.label, response.status().as_u16());
+                    let status = response.status().as_u16();
+                    let reason = || format!("{}: answered {status}", pool.label);
+                    trial.end(Outcome::of_status(status), now, reason);
                     let home = Home { pool: Rc::clone(pool), connection };
                     let idle = self.timeouts.idle;
                     return Ok(answer::receive(response, &method, home, progress, idle));
                 }
                 Err(lost) => {
-                    trial.end(lost.outcome(), || format!("{}: {}", pool.label, lost.reason()));
+                    let reason = || format!("{}: {}", pool.label, lost.reason());
+                    trial.end(lost.outcome(), now, reason);
                     let problem = lost.problem(&pool.label);
                     if !lost.before_sending() {
                         return Err(problem);
@@ -176,14 +193,14 @@ impl Upstream {
         Err(last.unwrap_or_else(|| self.nowhere()))
     }
 
-    /// Makes sure that there is an address to go to. Right after a start the first look-up may
-    /// still be on its way.
+    fn is_found(&self) -> bool {
+        self.endpoints.iter().any(|endpoint| endpoint.is_resolved())
+    }
+
+    /// Waits for an address to go to: right after a start the first look-up may be on its way.
     async fn find(&self) -> Result<(), Problem> {
-        let found = || self.endpoints.iter().any(|endpoint| endpoint.is_resolved());
-        if !found() {
-            let _ = tokio::time::timeout(self.timeouts.connect, self.looked_up()).await;
-        }
-        if found() { Ok(()) } else { Err(self.nowhere()) }
+        let _ = tokio::time::timeout(self.timeouts.connect, self.looked_up()).await;
+        if self.is_found() { Ok(()) } else { Err(self.nowhere()) }
     }
 
     fn nowhere(&self) -> Problem {
@@ -194,10 +211,10 @@ impl Upstream {
             .from_upstream()
     }
 
-    fn admit(&self) -> Result<Trial<'_>, Problem> {
+    fn admit(&self, now: Instant) -> Result<Trial<'_>, Problem> {
         let permit = match &self.breaker {
             None => None,
-            Some(breaker) => match breaker.admit(self.clock.now()) {
+            Some(breaker) => match breaker.admit(now) {
                 Ok(permit) => {
                     if let Some(step) = permit.transition() {
                         self.moved(step, "it is time to try again".to_owned());
@@ -245,16 +262,10 @@ struct Trial<'u> {
 }
 
 impl Trial<'_> {
-    fn answered(&mut self, endpoint: &str, status: u16) {
-        let reason = || format!("{endpoint}: answered {status}");
-        self.end(Outcome::of_status(status), reason);
-    }
-
-    fn end(&mut self, outcome: Outcome, reason: impl FnOnce() -> String) {
+    fn end(&mut self, outcome: Outcome, now: Instant, reason: impl FnOnce() -> String) {
         self.ended = true;
         self.upstream.metrics.attempt(outcome);
         let Some(permit) = self.permit.take() else { return };
-        let now = self.upstream.clock.now();
         let step = match outcome {
             Outcome::Answered => permit.success(now),
             Outcome::Client | Outcome::Stale => None, // dropping the permit says it all
@@ -269,7 +280,7 @@ impl Trial<'_> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Outcome::Client, String::new);
+            self.end(Outcome::Client, self.upstream.clock.now(), String::new);
         }
     }
 }

@@ -138,7 +138,7 @@ fn exchange(
     line.request_started();
     let snapshot = door.desk.snapshot();
     let (exchange, refused) = open(&snapshot, &door.desk.worker, peer, request);
-    let mut recorded = Recorded::new(Box::new(exchange), Rc::clone(&snapshot), Rc::clone(line));
+    let mut recorded = Recorded::new(exchange, Rc::clone(&snapshot), Rc::clone(line));
     let door = Rc::clone(door);
     async move {
         let mut response = pipeline::serve(&snapshot, recorded.exchange(), refused).await;

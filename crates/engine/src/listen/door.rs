@@ -94,7 +94,7 @@ impl Door {
         let line = Line::new();
         self.lines.borrow_mut().push(Rc::downgrade(&line));
         self.connections.add(1);
-        let peer = Rc::new(Peer { address, listener: Arc::clone(&self.name) });
+        let peer = Rc::new(Peer::new(address, Arc::clone(&self.name)));
         let door = Rc::clone(self);
         tokio::task::spawn_local(async move {
             connection::serve(&door, &line, peer, stream).await;

@@ -4,29 +4,33 @@
 //! else they are replaced. The client's address is found from the right: the first address that no
 //! trusted proxy has.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 use http::{HeaderMap, header};
 use ipnet::IpNet;
+use portcullis_core::Peer;
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Other names by which services learn an address or a path: from a stranger they are lies.
-const HINTS: [HeaderName; 9] = [
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-client-ip"),
-    HeaderName::from_static("true-client-ip"),
-    HeaderName::from_static("x-cluster-client-ip"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-];
+pub fn is_hint(name: &str) -> bool {
+    matches!(
+        name,
+        "x-real-ip"
+            | "x-client-ip"
+            | "true-client-ip"
+            | "x-cluster-client-ip"
+            | "x-forwarded-port"
+            | "x-forwarded-prefix"
+            | "x-forwarded-server"
+            | "x-original-url"
+            | "x-rewrite-url"
+    )
+}
 
 /// Addresses in a chain beyond these many are not looked at.
 const CHAIN_LIMIT: usize = 32;
@@ -36,47 +40,40 @@ const CHAIN_LIMIT: usize = 32;
 pub struct Trusted(pub Vec<IpNet>);
 
 impl Trusted {
-    fn contains(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
 }
 
-/// An IPv4 address that came through an IPv6 socket is an IPv4 address.
-pub fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
-}
-
 /// Sets the forwarding headers and returns the client's address. `authority` is the request's host
-/// as the client wrote it.
+/// as the client wrote it; `believed` says that the peer is a trusted proxy.
 pub fn apply(
     headers: &mut HeaderMap,
-    peer: SocketAddr,
+    peer: &Peer,
     trusted: &Trusted,
+    believed: bool,
     authority: &str,
 ) -> IpAddr {
-    let peer = canonical(peer.ip());
-    let believed = trusted.contains(peer);
-    let (client, chain) = if believed { chain(headers, peer, trusted) } else { (peer, None) };
-    let for_value = match chain {
-        Some(chain) => format!("{chain}, {peer}"),
-        None => peer.to_string(),
-    };
-    if !believed {
-        for name in HINTS {
-            headers.remove(name);
-        }
-    }
-    let kept =
-        |headers: &HeaderMap, name: &HeaderName| headers.get(name).filter(|_| believed).cloned();
-    let proto = kept(headers, &X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http"));
-    let host = kept(headers, &X_FORWARDED_HOST).or_else(|| HeaderValue::from_str(authority).ok());
-    if let Ok(value) = forwarded(client, &proto, host.as_ref()) {
-        headers.insert(FORWARDED, value);
+    let own_host = || HeaderValue::from_str(authority).ok();
+    let (client, chain, proto, host) = if believed {
+        let (client, chain) = chain(headers, peer.ip, trusted);
+        let proto = headers.get(X_FORWARDED_PROTO).cloned();
+        let host = headers.get(X_FORWARDED_HOST).cloned().or_else(own_host);
+        (client, chain, proto, host)
     } else {
-        headers.remove(FORWARDED);
+        (peer.ip, None, None, own_host())
+    };
+    let proto = proto.unwrap_or(HeaderValue::from_static("http"));
+    let hops = match chain {
+        Some(chain) => HeaderValue::try_from(format!("{chain}, {}", peer.ip)).ok(),
+        None => Some(peer.ip_text.clone()),
+    };
+    match forwarded(client, peer, &proto, host.as_ref()) {
+        Ok(value) => drop(headers.insert(FORWARDED, value)),
+        Err(_) => drop(headers.remove(FORWARDED)),
     }
-    if let Ok(value) = HeaderValue::from_str(&for_value) {
-        headers.insert(X_FORWARDED_FOR, value);
+    if let Some(hops) = hops {
+        headers.insert(X_FORWARDED_FOR, hops);
     }
     headers.insert(X_FORWARDED_PROTO, proto);
     if let Some(host) = host {
@@ -110,26 +107,33 @@ fn address(hop: &str) -> Option<IpAddr> {
     let parsed = hop.parse::<IpAddr>().ok();
     let parsed = parsed.or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
     let bare = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
-    parsed.or_else(bare).map(canonical)
+    parsed.or_else(bare).map(|address| address.to_canonical())
 }
 
 fn forwarded(
     client: IpAddr,
+    peer: &Peer,
     proto: &HeaderValue,
     host: Option<&HeaderValue>,
 ) -> Result<HeaderValue, header::InvalidHeaderValue> {
-    let mut out = String::with_capacity(64);
-    let _ = match client {
-        IpAddr::V4(address) => write!(out, "for={address}"),
-        IpAddr::V6(address) => write!(out, "for=\"[{address}]\""),
+    let mut out = String::with_capacity(96);
+    let text = match client == peer.ip {
+        true => Cow::Borrowed(peer.ip_text.to_str().unwrap_or("unknown")),
+        false => Cow::Owned(client.to_string()),
     };
+    let (open, close) = if client.is_ipv6() { ("for=\"[", "]\"") } else { ("for=", "") };
+    for part in [open, &text, close] {
+        out.push_str(part);
+    }
     if let Some(host) = host.and_then(|host| host.to_str().ok())
         && !host.contains(['"', '\\'])
     {
-        let _ = write!(out, ";host=\"{host}\"");
+        for part in [";host=\"", host, "\""] {
+            out.push_str(part);
+        }
     }
-    let _ = write!(out, ";proto={}", if proto == "https" { "https" } else { "http" });
-    HeaderValue::from_str(&out)
+    out.push_str(if proto == "https" { ";proto=https" } else { ";proto=http" });
+    HeaderValue::try_from(out)
 }
 
 #[cfg(test)]
@@ -142,7 +146,9 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let trusted = Trusted(trusted.iter().map(|net| net.parse().unwrap()).collect());
-        let client = apply(&mut map, peer.parse().unwrap(), &trusted, "shop.example:8080");
+        let peer = Peer::new(peer.parse().unwrap(), "127.0.0.1:80".into());
+        let believed = trusted.contains(peer.ip);
+        let client = apply(&mut map, &peer, &trusted, believed, "shop.example:8080");
         (client.to_string(), map)
     }
 
@@ -153,8 +159,6 @@ mod tests {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil"),
             ("forwarded", "for=1.2.3.4"),
-            ("x-real-ip", "1.2.3.4"),
-            ("x-original-url", "/admin"),
         ];
         let (client, headers) = run("9.9.9.9:1000", &["10.0.0.0/8"], &lies);
         assert_eq!(client, "9.9.9.9");
@@ -162,7 +166,6 @@ mod tests {
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "shop.example:8080");
         assert_eq!(headers["forwarded"], "for=9.9.9.9;host=\"shop.example:8080\";proto=http");
-        assert!(!headers.contains_key("x-real-ip") && !headers.contains_key("x-original-url"));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! that it belongs to (W3C Trace Context).
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -46,8 +45,16 @@ pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> Arc<str> {
 /// 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 20 of chance.
 pub fn make(time: SystemTime) -> String {
     let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let sorted = (millis & 0xffff_ffff_ffff) << 80;
+    hex(sorted | u128::from(next()) << 16 | u128::from(next() & 0xffff))
+}
+
+fn hex(value: u128) -> String {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    let bytes = value.to_be_bytes();
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
     let mut out = String::with_capacity(32);
-    let _ = write!(out, "{:012x}{:016x}{:04x}", millis & 0xffff_ffff_ffff, next(), next() & 0xffff);
+    out.extend(digits.map(char::from));
     out
 }
 

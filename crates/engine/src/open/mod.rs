@@ -9,7 +9,7 @@ pub mod ids;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Worker, mask};
@@ -24,19 +24,18 @@ pub fn open(
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
     request: http::Request<Incoming>,
-) -> (Exchange, Option<Problem>) {
+) -> (Box<Exchange>, Option<Problem>) {
     let (mut parts, incoming) = request.into_parts();
     let time = worker.clock.wall();
     let host = host::of(&parts);
     let path = CanonicalPath::parse(parts.uri.path());
     let authority = host.as_ref().map(|host| host.authority.clone()).unwrap_or_default();
 
-    headers::strip_hop_by_hop(&mut parts.headers);
-    snapshot.identity.strip(&mut parts.headers);
-    parts.headers.remove(EXPECT); // hyper has said 100 Continue by the time the body is read
+    let believed = snapshot.trusted.contains(peer.ip);
+    headers::strip(&mut parts.headers, &snapshot.identity, believed);
     let request_id = ids::assign(&mut parts.headers, time);
     let client_ip =
-        forwarded::apply(&mut parts.headers, peer.address, &snapshot.trusted, &authority);
+        forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, &authority);
 
     let bounds = &snapshot.bounds;
     let streamed = if streams_freely(&parts.headers) { u64::MAX } else { bounds.streamed_body };
@@ -68,7 +67,8 @@ pub fn open(
     let body = Body::incoming(incoming, streamed);
     let (worker, peer) = (Rc::clone(worker), Rc::clone(peer));
     let buffered = bounds.buffered_body;
-    (Exchange::new(worker, peer, client_ip, parts, path, body, buffered, record), problem)
+    let exchange = Exchange::new(worker, peer, client_ip, parts, path, body, buffered, record);
+    (Box::new(exchange), problem)
 }
 
 fn refusal(

@@ -1,6 +1,7 @@
 //! The access log's JSON line. Every text is encoded, capped and already masked; fields stand in a
 //! fixed order, and a field without a value is left out.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_core::record::{Event, Field};
@@ -18,7 +19,9 @@ pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bo
     if let Some(trace) = &record.trace_id {
         text(out, "trace", trace);
     }
-    text(out, "client", &record.client_ip.to_string());
+    out.extend_from_slice(b",\"client\":\"");
+    address(out, record.client_ip);
+    out.push(b'"');
     text(out, "method", record.method.as_str());
     text(out, "host", &record.host);
     text(out, "path", &record.path);
@@ -135,16 +138,36 @@ fn digits(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(buffer.get(buffer.len() - used..).unwrap_or_default());
 }
 
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                digits(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
+    }
+}
+
 /// A JSON string, capped at [`TEXT_LIMIT`].
 fn string(out: &mut Vec<u8>, value: &str) {
     let value = cap(value);
-    if value.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\' && byte != 0x7f) {
+    if is_plain(value) {
         out.push(b'"');
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
     } else if serde_json::to_writer(&mut *out, value).is_err() {
         out.extend_from_slice(b"\"\"");
     }
+}
+
+/// True when nothing has to be escaped. Looks at every byte, so that it can look at many at once.
+fn is_plain(value: &str) -> bool {
+    let plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\') & (byte != 0x7f);
+    value.bytes().fold(true, |all, byte| all & plain(byte))
 }
 
 fn cap(value: &str) -> &str {

@@ -15,7 +15,7 @@ use portcullis_core::{Live, Record, Worker};
 use writer::{Sender, Writer};
 
 /// Lines are handed over when this many bytes have come together, or after [`LINGER`].
-const BATCH: usize = 32 * 1024;
+const BATCH: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,10 +55,9 @@ impl AccessLog {
     }
 
     /// Writes one exchange down, in this worker's batch.
-    pub fn write(&self, worker: &Rc<Worker>, record: &Record, aborted: bool) {
+    pub fn write(&self, worker: &Rc<Worker>, record: &Record, duration: Duration, aborted: bool) {
         let batch = self.batch(worker);
         let mut state = batch.state.borrow_mut();
-        let duration = worker.clock.now().saturating_duration_since(record.started);
         match self.format {
             Format::Json => line::write(&mut state.bytes, record, duration, aborted),
             Format::Text => text::write(&mut state.bytes, record, duration, aborted),

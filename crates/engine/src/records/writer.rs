@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 
 use portcullis_core::metrics::Counter;
 
-/// Batches that may wait for the writer. A batch is at most 32 KiB and one line.
-const QUEUE: usize = 256;
+/// Batches that may wait for the writer. A batch is at most 64 KiB and one line.
+const QUEUE: usize = 128;
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,98 @@
+//! What belongs to one connection and goes no further, in either direction (RFC 9110 section 7.6.1).
+//!
+//! Names are looked for in one pass over what a message has, not by one look-up for each name that
+//! it could have: most messages have none of them.
+
+use http::HeaderMap;
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+use smallvec::SmallVec;
+
+/// True for the headers that are about a connection, whoever sent them.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// What `Connection` cannot take away: without it the message would be another one.
+fn is_essential(name: &str) -> bool {
+    matches!(name, "host" | "content-length" | "content-type")
+}
+
+/// Removes what belongs to the connection, what its `Connection` header nominates, and whatever
+/// `also` says. Names are lower case.
+pub fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    for name in nominated(headers) {
+        headers.remove(name);
+    }
+    remove_where(headers, |name| is_hop_by_hop(name) || also(name));
+}
+
+/// Removes every header of which `goes` is true.
+pub fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
+    let names: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    if !headers.contains_key(CONNECTION) {
+        return Vec::new();
+    }
+    let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
+    let names = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    // Most often it says no more than this, which names no header that is there.
+    let names = names.filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name).ok());
+    names.filter(|name| !is_essential(name.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(headers: &[(&str, &str)]) -> Vec<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            map.append(HeaderName::try_from(*name).unwrap(), value);
+        }
+        strip(&mut map, |name| name == "x-also");
+        map.keys().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_behind() {
+        let headers = [
+            ("connection", "close, X-Hop"),
+            ("connection", "content-length, , \u{e4}"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("te", "trailers"),
+            ("x-also", "1"),
+            ("x-also", "2"),
+            ("content-length", "3"),
+            ("trailer", "x-sum"),
+            ("etag", "\"1\""),
+        ];
+        assert_eq!(left(&headers), ["content-length", "etag", "trailer"].map(str::to_owned));
+    }
+
+    #[test]
+    fn what_a_message_needs_cannot_be_nominated() {
+        let headers = [("connection", "Host, Content-Length, close"), ("host", "a")];
+        assert_eq!(left(&headers), ["host"]);
+    }
+}
