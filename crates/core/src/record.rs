@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
 
+use crate::clock::Clock;
+use crate::exchange::Peer;
 use crate::problem::{Origin, Problem};
 
 /// How a policy's look at an exchange ended.
@@ -133,6 +135,32 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of bytes that became no request: what is not known is written `-`, as access logs do.
+    pub fn unread(clock: &Clock, peer: &Peer, request_id: Arc<str>) -> Self {
+        Self {
+            started: clock.now(),
+            time: clock.wall(),
+            client_ip: peer.ip,
+            request_id,
+            trace_id: None,
+            method: http::Method::from_bytes(b"-").unwrap_or_default(),
+            version: http::Version::HTTP_11,
+            host: Arc::from("-"),
+            path: Box::from("-"),
+            query: None,
+            user_agent: None,
+            listener: Arc::clone(&peer.listener),
+            route: None,
+            subject: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            failure: None,
+            calls: SmallVec::new(),
+            events: Vec::new(),
+        }
+    }
+
     pub fn event(&mut self, event: Event) {
         self.events.push(event);
     }

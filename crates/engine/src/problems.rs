@@ -24,6 +24,13 @@ pub const BAD_REQUEST: Code = Code {
     cure: "Send a request that keeps RFC 9112; the detail says which rule was broken.",
 };
 
+pub const HEAD_TOO_LARGE: Code = Code {
+    name: "head_too_large",
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    title: "Request head too large",
+    cure: "Send fewer or shorter headers, or raise bounds.header_bytes or bounds.header_fields. A target that is too long has status 414.",
+};
+
 pub const HEADER_TIMEOUT: Code = Code {
     name: "header_timeout",
     status: StatusCode::REQUEST_TIMEOUT,
@@ -91,6 +98,7 @@ pub const CODES: &[&Code] = &[
     &BAD_HOST,
     &BAD_PATH,
     &BAD_REQUEST,
+    &HEAD_TOO_LARGE,
     &HEADER_TIMEOUT,
     &ROUTE_NOT_FOUND,
     &METHOD_NOT_ALLOWED,

@@ -48,7 +48,9 @@ fn failed(why: &str) -> ExitCode {
 
 async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(), String> {
     let (_, warnings) = loaded.diagnostics.counts();
-    let watched = loaded.files.clone();
+    // Before anything is said to run: whoever sees that may change a file at once.
+    let (changes, mut changed) = mpsc::channel(1);
+    let _watcher = watch(&loaded.files, changes);
     let Some(plan) = loaded.plan else { return Ok(()) };
     let admin_plan = plan.admin.clone();
     let routes = plan.routes.len();
@@ -81,8 +83,6 @@ async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(
         _ => eprintln!("admin off"),
     }
     ready();
-    let (changes, mut changed) = mpsc::channel(1);
-    let _watcher = watch(&watched, changes);
     loop {
         tokio::select! {
             _ = signals.hangup.recv() => report(&gateway.reload().await),

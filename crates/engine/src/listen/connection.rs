@@ -4,30 +4,27 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use portcullis_core::{Peer, Problem};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::door::Door;
+use super::framing::{Framing, Limits};
 use super::line::{Line, Order};
 use super::protocol::{Protocol, detect};
+use super::refuse;
 use super::watched::Watched;
 use crate::close::Recorded;
-use crate::open::{ids, open};
+use crate::open::open;
 use crate::pipeline;
 use crate::problems::HEADER_TIMEOUT;
 
 /// hyper keeps at least this much of a head in memory.
 const SMALLEST_BUFFER: usize = 8192;
-/// A client that was told something may take this long to read it.
-const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
@@ -44,7 +41,9 @@ pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Tcp
 
 async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
     let bounds = door.desk.snapshot().bounds;
-    let io = Watched::new(stream, Arc::clone(&line.pulse));
+    let limits = Limits { bytes: bounds.header_bytes, fields: bounds.header_fields };
+    let io =
+        Watched::new(stream, Rc::clone(line)).guarded(Framing::new(limits), door.arrivals.clone());
     let service = service_fn(|request| exchange(door, line, &peer, request));
     let mut connection = http1::Builder::new()
         .max_headers(bounds.header_fields)
@@ -52,49 +51,42 @@ async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
         .max_header_size(bounds.header_bytes)
         .half_close(false)
         .serve_connection(io, service);
-    let timed_out = loop {
+    let mut too_slow = false;
+    loop {
         tokio::select! {
-            ended = &mut connection => {
-                if ended.is_err_and(|error| error.is_parse()) {
-                    door.malformed.inc();
-                }
-                return;
-            }
+            _ = &mut connection => break,
             order = line.ordered() => match order {
-                Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
-                Order::HeaderTimeout => break true,
-                Order::Abort => break false,
+                Order::Refuse if line.is_new() => break,
+                Order::Finish | Order::Refuse => Pin::new(&mut connection).graceful_shutdown(),
+                Order::HeaderTimeout => {
+                    too_slow = true;
+                    break;
+                }
+                Order::Abort => return,
             }
         }
-    };
-    if timed_out {
-        door.too_slow.inc();
-        let id = ids::make(door.desk.house.clock.wall());
-        say_timeout(connection.into_parts().io.into_stream(), id).await;
     }
-}
-
-/// 408 to a client whose head took too long, for what it is worth.
-async fn say_timeout(mut stream: TcpStream, id: String) {
-    let reply = Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time").reply(&id);
-    let head = format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\n\
-         x-request-id: {id}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
-        reply.body.len()
-    );
-    let bytes = [head.as_bytes(), &reply.body].concat();
-    let _ = tokio::time::timeout(LAST_WORD, async {
-        stream.write_all(&bytes).await?;
-        stream.shutdown().await
-    })
-    .await;
+    let (mut stream, refusal, owes_body) = connection.into_parts().io.into_parts();
+    if let Some(refusal) = refusal {
+        door.malformed.inc();
+        refuse::tell(door, &peer, &mut stream, &refusal.problem()).await;
+    } else if too_slow {
+        door.too_slow.inc();
+        let problem = Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time");
+        refuse::tell(door, &peer, &mut stream, &problem).await;
+    }
+    if refusal.is_some() || too_slow || owes_body {
+        tokio::select! {
+            () = refuse::linger(stream) => {}
+            _ = line.ordered() => {}
+        }
+    }
 }
 
 async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
     let bounds = door.desk.snapshot().bounds;
     line.set_http2();
-    let io = Watched::new(stream, Arc::clone(&line.pulse));
+    let io = Watched::new(stream, Rc::clone(line));
     let (owned_door, owned_line) = (Rc::clone(door), Rc::clone(line));
     let service = service_fn(move |request| exchange(&owned_door, &owned_line, &peer, request));
     let connection = http2::Builder::new(Local)
@@ -110,7 +102,7 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
             _ = &mut connection => return,
             order = line.ordered() => match order {
                 Order::Finish => connection.as_mut().graceful_shutdown(),
-                Order::HeaderTimeout | Order::Abort => return,
+                Order::Refuse | Order::HeaderTimeout | Order::Abort => return,
             }
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::connection;
 use super::line::{Line, Order, Patience};
+use super::watched::Arrivals;
 use crate::metrics::{ACCEPT_ERRORS, CONNECTIONS, MALFORMED};
 use crate::plan::DrainPlan;
 use crate::worker::Desk;
@@ -34,6 +35,8 @@ pub struct Door {
     lines: RefCell<Vec<Weak<Line>>>,
     connections: Gauge,
     accept_errors: Counter,
+    /// Where every connection's bytes arrive to be looked at.
+    pub arrivals: Arrivals,
     pub malformed: Counter,
     pub too_slow: Counter,
 }
@@ -52,6 +55,7 @@ impl Door {
             lines: RefCell::default(),
             connections: metrics.gauge(&CONNECTIONS, &[&name]),
             accept_errors: metrics.counter(&ACCEPT_ERRORS, &[&name]),
+            arrivals: Arrivals::default(),
             malformed: metrics.counter(&MALFORMED, &[&name, "malformed"]),
             too_slow: metrics.counter(&MALFORMED, &[&name, "too_slow"]),
             name: Arc::from(name),

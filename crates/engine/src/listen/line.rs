@@ -17,6 +17,8 @@ use super::watched::Pulse;
 pub enum Order {
     /// Finish what is under way, then close (GOAWAY on HTTP/2).
     Finish,
+    /// What came is no request: answer what came before, say so, close.
+    Refuse,
     /// The head took too long: 408, then close.
     HeaderTimeout,
     /// Close now.
@@ -76,6 +78,11 @@ impl Line {
         self.started.get() == self.finished.get()
     }
 
+    /// True until the first request has come.
+    pub fn is_new(&self) -> bool {
+        self.started.get() == 0
+    }
+
     /// True when nothing of a next request has come.
     pub fn is_quiet(&self) -> bool {
         self.is_idle() && self.pulse.reads() == self.reads_at_finish.get()
@@ -104,7 +111,7 @@ impl Line {
         let mut seen = self.seen.borrow_mut();
         let (reads, writes) = (self.pulse.reads(), self.pulse.writes());
         let moved = reads != seen.reads || writes != seen.writes;
-        let waits_for_head = self.is_idle() && !self.is_quiet() || self.started.get() == 0;
+        let waits_for_head = self.is_idle() && !self.is_quiet() || self.is_new();
         seen.quiet = if moved && !waits_for_head { Duration::ZERO } else { seen.quiet + tick };
         (seen.reads, seen.writes) = (reads, writes);
         let order = if waits_for_head {

@@ -2,8 +2,10 @@
 
 mod connection;
 mod door;
+mod framing;
 mod line;
 mod protocol;
+mod refuse;
 pub mod socket;
 mod watched;
 

@@ -1,17 +1,22 @@
-//! The connection as the supervisor sees it: how much was read, and whether a write is stuck.
+//! The connection as the supervisor sees it: how much was read, whether a write is stuck, and, for
+//! HTTP/1.1, whether what comes is a request.
 //!
 //! hyper's own header timer is made and dropped for every request; these counters cost one store
 //! per read and let one timer per worker watch all connections.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use super::framing::{Framing, Refusal};
+use super::line::{Line, Order};
 
 /// Counters of one connection. Written by the connection only; atomic because an upgraded
 /// connection may move to another thread.
@@ -38,6 +43,10 @@ impl Pulse {
         self.write_stuck.load(Ordering::Relaxed)
     }
 
+    fn read(&self) {
+        self.reads.store(self.reads() + 1, Ordering::Relaxed);
+    }
+
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
         if result.is_ready() {
             self.writes.store(self.writes() + 1, Ordering::Relaxed);
@@ -46,19 +55,44 @@ impl Pulse {
     }
 }
 
+/// A worker's one buffer in which bytes are looked at before hyper gets them: connections that rest
+/// need none of their own.
+#[derive(Clone)]
+pub struct Arrivals(Rc<RefCell<Box<[u8]>>>);
+
+/// As much as one read takes.
+const ARRIVALS: usize = 64 * 1024;
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(vec![0; ARRIVALS].into())))
+    }
+}
+
 /// A client's socket with its counters.
 pub struct Watched {
     io: TokioIo<TcpStream>,
-    pulse: Arc<Pulse>,
+    line: Rc<Line>,
+    /// Only of HTTP/1.1: where requests begin and end.
+    guard: Option<(Framing, Arrivals)>,
 }
 
 impl Watched {
-    pub fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { io: TokioIo::new(stream), pulse }
+    pub fn new(stream: TcpStream, line: Rc<Line>) -> Self {
+        Self { io: TokioIo::new(stream), line, guard: None }
     }
 
-    pub fn into_stream(self) -> TcpStream {
-        self.io.into_inner()
+    /// Lets nothing through that is not plainly a request.
+    pub fn guarded(self, framing: Framing, arrivals: Arrivals) -> Self {
+        Self { guard: Some((framing, arrivals)), ..self }
+    }
+
+    /// The socket again, why nothing more was read, and whether a body has not come to its end.
+    pub fn into_parts(self) -> (TcpStream, Option<Refusal>, bool) {
+        let framing = self.guard.as_ref().map(|(framing, _)| framing);
+        let refusal = framing.and_then(Framing::refused);
+        let owes = framing.is_some_and(Framing::owes_body);
+        (self.io.into_inner(), refusal, owes)
     }
 }
 
@@ -66,11 +100,31 @@ impl Read for Watched {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
-        self.pulse.reads.store(self.pulse.reads() + 1, Ordering::Relaxed);
-        Poll::Ready(result)
+        let this = &mut *self;
+        let Some((framing, arrivals)) = &mut this.guard else {
+            let result = ready!(Pin::new(&mut this.io).poll_read(cx, buffer));
+            this.line.pulse.read();
+            return Poll::Ready(result);
+        };
+        if framing.refused().is_some() {
+            return Poll::Pending; // the connection has its order to end
+        }
+        let mut arrivals = arrivals.0.borrow_mut();
+        let room = arrivals.len().min(buffer.remaining());
+        let mut arrived = ReadBuf::new(arrivals.get_mut(..room).unwrap_or_default());
+        let result = ready!(Pin::new(&mut this.io).poll_read(cx, arrived.unfilled()));
+        this.line.pulse.read();
+        let came = arrived.filled();
+        let good = framing.feed(came);
+        buffer.put_slice(came.get(..good).unwrap_or_default());
+        if framing.refused().is_none() {
+            return Poll::Ready(result);
+        }
+        this.line.order(Order::Refuse);
+        // No bytes would read as the client's end.
+        if good == 0 { Poll::Pending } else { Poll::Ready(result) }
     }
 }
 
@@ -81,7 +135,7 @@ impl Write for Watched {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.pulse.wrote(&result);
+        self.line.pulse.wrote(&result);
         result
     }
 
@@ -91,7 +145,7 @@ impl Write for Watched {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, buffers);
-        self.pulse.wrote(&result);
+        self.line.pulse.wrote(&result);
         result
     }
 
@@ -103,7 +157,11 @@ impl Write for Watched {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// HTTP/1.1 is shut by its owner, who may have a last word to say after hyper has ended.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        match self.guard {
+            Some(_) => Poll::Ready(Ok(())),
+            None => Pin::new(&mut self.io).poll_shutdown(cx),
+        }
     }
 }

@@ -1,0 +1,53 @@
+//! The last word to a client whose bytes became no request: a problem, a line in the log, a count.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::{Peer, Problem, Record};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::door::Door;
+use crate::open::ids;
+
+/// A client that was told something may take this long to read it.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// What a client still sends is read and thrown away for this long: closing before it was read
+/// would take the answer away from it (RFC 9112 section 9.6).
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Answers with a problem, and writes down that this happened.
+pub async fn tell(door: &Rc<Door>, peer: &Rc<Peer>, stream: &mut TcpStream, problem: &Problem) {
+    let desk = &door.desk;
+    let (clock, snapshot) = (&desk.house.clock, desk.snapshot());
+    let id: Arc<str> = ids::make(clock.wall()).into();
+    let mut record = Record::unread(clock, peer, Arc::clone(&id));
+    record.fail(problem);
+    record.status = problem.status().as_u16();
+    let reply = problem.reply(&id);
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        reply.status,
+        reply.body.len()
+    );
+    let bytes = [head.as_bytes(), &reply.body].concat();
+    let written = tokio::time::timeout(LAST_WORD, stream.write_all(&bytes)).await;
+    let whole = matches!(written, Ok(Ok(())));
+    record.bytes_out = if whole { reply.body.len() as u64 } else { 0 };
+    let duration = clock.now().saturating_duration_since(record.started);
+    snapshot.metrics.observe(&record, duration, !whole);
+    snapshot.log.write(&desk.worker, &record, duration, !whole);
+}
+
+/// Closes: nothing more is said, and what the client still says is not heard.
+pub async fn linger(mut stream: TcpStream) {
+    let _ = tokio::time::timeout(LINGER, async {
+        stream.shutdown().await?;
+        let mut unheard = [0; 4096];
+        while stream.read(&mut unheard).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+}
