@@ -15,12 +15,18 @@ use crate::suggest::did_you_mean;
 /// What can be read from a node, and describes itself for editors.
 pub trait Decode: Sized {
     /// The value, or `None` after saying why not. Goes on after the first mistake, so that all of
-    /// them are told.
+    /// them are told: a value may come with complaints about its parts.
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self>;
 
     /// The value of a key that is left out and has no default. `None`: the key is required.
     fn missing() -> Option<Self> {
         None
+    }
+
+    /// What stands in for a value after a complaint about it, so that the mistakes of what refers
+    /// to it are told as well. A configuration with complaints never runs.
+    fn stand_in() -> Option<Self> {
+        Self::missing()
     }
 
     /// A JSON Schema (2020-12) of what [`Decode::decode`] takes.
@@ -220,7 +226,7 @@ impl<T: Decode> Decode for Box<T> {
 impl<T: Decode> Decode for Vec<T> {
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         if let Some(items) = node.as_list() {
-            return all(items, out);
+            return Some(all(items, out));
         }
         let hint = match (&node.value, node.is_from_environment()) {
             (Value::Map(_), _) => Some("begin each item with `- `".to_owned()),
@@ -231,15 +237,18 @@ impl<T: Decode> Decode for Vec<T> {
         None
     }
 
+    fn stand_in() -> Option<Self> {
+        Some(Self::new())
+    }
+
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
         json!({ "type": "array", "items": T::schema(definitions) })
     }
 }
 
-/// Every item, or `None` after all of them were looked at.
-pub(crate) fn all<T: Decode>(items: &[Node], out: &mut Diagnostics) -> Option<Vec<T>> {
-    let decoded: Vec<Option<T>> = items.iter().map(|item| T::decode(item, out)).collect();
-    decoded.into_iter().collect()
+/// Every item that can be understood; about the others there are complaints.
+pub(crate) fn all<T: Decode>(items: &[Node], out: &mut Diagnostics) -> Vec<T> {
+    items.iter().filter_map(|item| T::decode(item, out)).collect()
 }
 
 /// As it was written; what it is relative to is for its user to say.

@@ -59,21 +59,22 @@ impl<'n, 'o> Fields<'n, 'o> {
     /// A required key, or an optional one when its type has a value for "left out".
     pub fn take<T: Decode>(&mut self, key: &'static str) -> Option<T> {
         if let Some(node) = self.map.get(key) {
-            return T::decode(node, self.out);
+            return T::decode(node, self.out).or_else(T::stand_in);
         }
         let missing = T::missing();
-        if missing.is_none() && !self.meant.contains(&key) {
+        if missing.is_some() {
+            return missing;
+        }
+        if !self.meant.contains(&key) {
             self.out.error(self.span, format!("missing key `{key}`"));
         }
-        missing
+        T::stand_in()
     }
 
     /// A key with a default, which is YAML text.
     pub fn take_or<T: Decode>(&mut self, key: &'static str, default: &str) -> Option<T> {
-        match self.map.get(key) {
-            Some(node) => T::decode(node, self.out),
-            None => T::decode(&default_node(default), self.out),
-        }
+        let written = self.map.get(key).and_then(|node| T::decode(node, self.out));
+        written.or_else(|| T::decode(&default_node(default), self.out))
     }
 
     /// The value of a key as it was written.

@@ -107,7 +107,7 @@ impl<'a, T> IntoIterator for &'a OneOrMany<T> {
 impl<T: Decode> Decode for OneOrMany<T> {
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         match node.as_list() {
-            Some(items) => all(items, out).map(Self),
+            Some(items) => Some(Self(all(items, out))),
             None => T::decode(node, out).map(|one| Self(vec![one])),
         }
     }
@@ -167,6 +167,8 @@ const NAME_LENGTH: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Named<T> {
     entries: Vec<NamedEntry<T>>,
+    /// Names of what could not be understood; there are complaints about them.
+    broken: Vec<String>,
     /// Places in `entries`, sorted by name: thousands of routes look up thousands of names.
     sorted: Vec<usize>,
 }
@@ -180,11 +182,11 @@ pub struct NamedEntry<T> {
 }
 
 impl<T> Named<T> {
-    fn of(entries: Vec<NamedEntry<T>>) -> Self {
+    fn of(entries: Vec<NamedEntry<T>>, broken: Vec<String>) -> Self {
         let name = |place: &usize| entries.get(*place).map(|entry| entry.name.as_str());
         let mut sorted: Vec<usize> = (0..entries.len()).collect();
         sorted.sort_by(|one, two| name(one).cmp(&name(two)));
-        Self { entries, sorted }
+        Self { entries, broken, sorted }
     }
 
     pub fn entry(&self, name: &str) -> Option<&NamedEntry<T>> {
@@ -197,6 +199,11 @@ impl<T> Named<T> {
 
     pub fn get(&self, name: &str) -> Option<&T> {
         self.entry(name).map(|entry| &entry.value)
+    }
+
+    /// Names of what is there and could not be understood.
+    pub fn broken(&self) -> &[String] {
+        &self.broken
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -218,7 +225,7 @@ impl<T> Named<T> {
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), sorted: Vec::new() }
+        Self::of(Vec::new(), Vec::new())
     }
 }
 
@@ -255,19 +262,24 @@ impl<T: Decode> Decode for Named<T> {
             node.expected_hint("a map from names", Some(hint.to_owned()), out);
             return None;
         };
-        let mut entries = Vec::with_capacity(map.len());
+        let (mut entries, mut broken) = (Vec::with_capacity(map.len()), Vec::new());
         for entry in map {
             if !is_name(&entry.key) {
                 let message = format!("`{}` cannot be a name", clip(&entry.key));
                 out.error(entry.key_span, message)
                     .hint("a name has 1 to 64 letters, digits, `_` and `-`");
             }
-            if let Some(value) = T::decode(&entry.value, out).filter(|_| is_name(&entry.key)) {
-                let name = entry.key.clone();
-                entries.push(NamedEntry { name, span: entry.key_span, value });
+            let name = entry.key.clone();
+            match T::decode(&entry.value, out).filter(|_| is_name(&name)) {
+                Some(value) => entries.push(NamedEntry { name, span: entry.key_span, value }),
+                None => broken.push(name),
             }
         }
-        (entries.len() == map.len()).then(|| Self::of(entries))
+        Some(Self::of(entries, broken))
+    }
+
+    fn stand_in() -> Option<Self> {
+        Some(Self::default())
     }
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {

@@ -4,7 +4,6 @@
 //! fails takes no good key away. An unknown `kid` causes one fetch at a time, and no more than
 //! `max_fetches` in its period.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +15,8 @@ use portcullis_config::{Diagnostics, Named, Ranged, Spanned, choices, settings};
 use portcullis_core::Build;
 use portcullis_core::metrics::{Counter, Gauge, Kind, Metric};
 use tokio::sync::{Notify, watch};
+
+use crate::planner::Plans;
 
 /// More keys than this of one issuer are not kept.
 const MOST_KEYS: usize = 100;
@@ -103,11 +104,8 @@ pub struct IssuerPlan {
     per: Duration,
 }
 
-pub fn plan_issuers(
-    issuers: &Named<IssuerSettings>,
-    out: &mut Diagnostics,
-) -> BTreeMap<String, Arc<IssuerPlan>> {
-    let mut plans = BTreeMap::new();
+pub fn plan_issuers(issuers: &Named<IssuerSettings>, out: &mut Diagnostics) -> Plans<IssuerPlan> {
+    let mut plans: Plans<_> = issuers.broken().iter().map(|name| (name.clone(), None)).collect();
     for entry in issuers.iter() {
         let settings = &entry.value;
         if settings.audiences.is_empty() {
@@ -115,7 +113,7 @@ pub fn plan_issuers(
                 .hint("name the audience of this API, such as audiences: [api://gateway]");
         }
         if let Err(error) = portcullis_fetch::is_allowed(&settings.jwks.url, false) {
-            out.error(settings.jwks.url.span, format!("{}: {error}", settings.jwks.url.shown()));
+            out.error(settings.jwks.url.span, format!("`{}`: {error}", settings.jwks.url.shown()));
         }
         let algorithms =
             settings.algorithms.iter().filter_map(|one| one.as_str().parse().ok()).collect();
@@ -130,7 +128,7 @@ pub fn plan_issuers(
             most: settings.jwks.max_fetches.requests.get(),
             per: settings.jwks.max_fetches.per,
         };
-        plans.insert(entry.name.clone(), Arc::new(plan));
+        plans.insert(entry.name.clone(), Some(Arc::new(plan)));
     }
     plans
 }

@@ -93,11 +93,12 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     let settings = JwtSettings::decode(block, planner.out)?;
     let mut issuers = Vec::new();
     for name in &settings.issuers {
-        if let Some(plan) = planner.shared.issuers.get(name.as_str()) {
-            issuers.push(Arc::clone(plan));
+        if let Some(known) = planner.shared.issuers.get(name.as_str()) {
+            issuers.extend(known.clone());
             continue;
         }
-        let problem = planner.out.error(name.span, format!("no issuer is called {}", name.shown()));
+        let problem =
+            planner.out.error(name.span, format!("no issuer is called `{}`", name.shown()));
         let known = planner.shared.issuers.keys().map(String::as_str);
         if let Some(hint) = did_you_mean(name, known) {
             problem.hint(hint);

@@ -19,9 +19,12 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 /// Named things of the configuration that policies refer to.
 #[derive(Default)]
 pub struct Shared {
-    pub issuers: BTreeMap<String, Arc<IssuerPlan>>,
-    pub tiers: BTreeMap<String, Arc<TierPlan>>,
+    pub issuers: Plans<IssuerPlan>,
+    pub tiers: Plans<TierPlan>,
 }
+
+/// Plans by name. `None`: it is there and could not be understood, and there are complaints.
+pub type Plans<T> = BTreeMap<String, Option<Arc<T>>>;
 
 /// What is known about the route that a policy is planned for.
 pub struct RouteFacts {

@@ -67,5 +67,5 @@ pub(crate) fn open(text: &str) -> (Option<Shop>, Diagnostics, Sources) {
     };
     let node = parse(&mut sources, "shop.yaml".into(), text.to_owned(), &environment, &mut out);
     let shop = node.and_then(|node| Shop::decode(&node, &mut out));
-    (shop, out, sources)
+    (shop.filter(|_| !out.has_errors()), out, sources)
 }

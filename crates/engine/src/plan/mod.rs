@@ -149,7 +149,10 @@ fn listeners(addresses: &[&Spanned<SocketAddr>], out: &mut Diagnostics) -> Vec<S
     let mut seen: Vec<SocketAddr> = Vec::new();
     for address in addresses {
         if seen.contains(address) && address.port() != 0 {
-            out.error(address.span, format!("two listeners have the address {}", address.shown()));
+            out.error(
+                address.span,
+                format!("two listeners have the address `{}`", address.shown()),
+            );
         }
         seen.push(***address);
     }
@@ -198,7 +201,7 @@ fn trusted(networks: &[Spanned<String>], out: &mut Diagnostics) -> Trusted {
         let parsed = network.parse().ok();
         let parsed = parsed.or_else(|| network.parse::<std::net::IpAddr>().ok().map(Into::into));
         if parsed.is_none() {
-            out.error(network.span, format!("{} is no network", network.shown()))
+            out.error(network.span, format!("`{}` is no network", network.shown()))
                 .hint("write an address such as 10.0.0.7 or a network such as 10.0.0.0/8");
         }
         parsed

@@ -31,7 +31,7 @@ impl Desk<'_> {
             let name = &route.name;
             if names.insert(name.as_str(), name.span).is_some() {
                 self.out
-                    .error(name.span, format!("a second route is called {}", name.shown()))
+                    .error(name.span, format!("a second route is called `{}`", name.shown()))
                     .hint("route names are unique: logs, metrics and `explain` go by them");
             }
         }

@@ -110,7 +110,7 @@ pub fn plan(route: &Spanned<RouteSettings>, desk: &mut Desk<'_>) -> Option<Targe
         (None, None, None, Some(settings)) => redirect(settings, desk),
         (None, None, None, None) => {
             desk.out
-                .error(route.name.span, format!("the route {} has no target", route.name.shown()))
+                .error(route.name.span, format!("the route `{}` has no target", route.name.shown()))
                 .hint("add one of `forward`, `compose`, `respond` or `redirect`");
             None
         }
@@ -118,7 +118,7 @@ pub fn plan(route: &Spanned<RouteSettings>, desk: &mut Desk<'_>) -> Option<Targe
             desk.out
                 .error(
                     route.name.span,
-                    format!("the route {} has several targets", route.name.shown()),
+                    format!("the route `{}` has several targets", route.name.shown()),
                 )
                 .hint("keep one of `forward`, `compose`, `respond` or `redirect`");
             None
@@ -143,7 +143,7 @@ fn template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
 fn path_template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
     if !text.starts_with('/') {
         desk.out
-            .error(text.span, format!("{} is no path", text.shown()))
+            .error(text.span, format!("`{}` is no path", text.shown()))
             .hint("begin it with a slash");
         return None;
     }
@@ -155,7 +155,10 @@ fn known(name: &Spanned<String>, desk: &mut Desk<'_>) -> Option<String> {
     if desk.file.upstreams.get(name).is_some() {
         return Some(name.to_string());
     }
-    let problem = desk.out.error(name.span, format!("no upstream is called {}", name.shown()));
+    if desk.file.upstreams.broken().contains(&name.value) {
+        return None;
+    }
+    let problem = desk.out.error(name.span, format!("no upstream is called `{}`", name.shown()));
     if let Some(hint) = did_you_mean(name, desk.file.upstreams.names()) {
         problem.hint(hint);
     }
@@ -205,7 +208,7 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
             let value = crate::targets::host_value(host);
             if value.is_none() {
                 desk.out
-                    .error(host.span, format!("{} is no host", host.shown()))
+                    .error(host.span, format!("`{}` is no host", host.shown()))
                     .hint("write `keep`, or a name such as shop.internal");
             }
             value.map(HostPlan::Name)
@@ -227,7 +230,7 @@ fn strip(
 ) -> Option<PathPlan> {
     let canonical = CanonicalPath::parse(prefix).is_ok_and(|path| path.as_str() == prefix.as_str());
     if !canonical || prefix.len() < 2 || prefix.ends_with('/') {
-        out.error(prefix.span, format!("{} is no prefix of a path", prefix.shown()))
+        out.error(prefix.span, format!("`{}` is no prefix of a path", prefix.shown()))
             .hint("write whole segments without a slash at the end, such as /api/v1");
         return None;
     }
@@ -236,8 +239,11 @@ fn strip(
     if let Some(pattern) = pattern
         && !covers(pattern.as_str())
     {
-        out.error(prefix.span, format!("the route's path does not begin with {}", prefix.shown()))
-            .hint(format!("its path is {}", pattern.as_str()));
+        out.error(
+            prefix.span,
+            format!("the route's path does not begin with `{}`", prefix.shown()),
+        )
+        .hint(format!("its path is {}", pattern.as_str()));
         return None;
     }
     Some(PathPlan::Strip(prefix.to_string()))

@@ -180,7 +180,7 @@ fn misplaced_brace(part: &str, offset: usize) -> PatternError {
     let close = part.find('}');
     match (open, close) {
         (Some(open), None) => {
-            PatternError::new(offset + open, "{ is not closed").hint(format!("write {part}}}"))
+            PatternError::new(offset + open, "`{` is not closed").hint(format!("write {part}}}"))
         }
         (None, Some(close)) => PatternError::new(offset + close, "} has no { in front of it"),
         (Some(open), Some(close)) if close < open => {

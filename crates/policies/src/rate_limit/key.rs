@@ -41,7 +41,7 @@ fn one(key: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Key> {
                 .out
                 .error(
                     key.span,
-                    format!("{} needs the policy jwt, which this route lacks", key.shown()),
+                    format!("`{}` needs the policy jwt, which this route lacks", key.shown()),
                 )
                 .hint("count by client_ip here: rate_limit: { key: client_ip }");
             None
@@ -53,7 +53,7 @@ fn one(key: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Key> {
         _ => {
             planner
                 .out
-                .error(key.span, format!("{} says not who is counted", key.shown()))
+                .error(key.span, format!("`{}` says not who is counted", key.shown()))
                 .hint("write jwt.CLAIM, client_ip, header.NAME, or path.NAME of the route's path");
             None
         }

@@ -67,7 +67,7 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     if !planner.shared.tiers.contains_key(settings.default_tier.as_str()) {
         let shown = settings.default_tier.shown();
         let problem =
-            planner.out.error(settings.default_tier.span, format!("no tier is called {shown}"));
+            planner.out.error(settings.default_tier.span, format!("no tier is called `{shown}`"));
         let names = planner.shared.tiers.keys().map(String::as_str);
         if let Some(hint) = did_you_mean(&settings.default_tier, names) {
             problem.hint(hint);
@@ -80,7 +80,8 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     };
     let name =
         if planner.inherited { Arc::from("default") } else { Arc::clone(&planner.route.name) };
-    let tiers = planner.shared.tiers.clone();
+    let understood = |(name, plan): (&String, &Option<_>)| Some((name.clone(), plan.clone()?));
+    let tiers = planner.shared.tiers.iter().filter_map(understood).collect();
     Some(Box::new(RateLimitPlan {
         name,
         keys: keys?,
@@ -97,7 +98,7 @@ fn claim(tier: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Box<str>> 
     if claim.is_none() {
         planner
             .out
-            .error(tier.span, format!("{} names no tier of a client", tier.shown()))
+            .error(tier.span, format!("`{}` names no tier of a client", tier.shown()))
             .hint("write jwt.CLAIM, such as jwt.tier");
     }
     claim.map(Box::from)
