@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::run::{self, Room};
 
 const FOLDER: &str = "docs/reference";
+/// Begins every page that the binary writes; the others were written by hand.
+const MARK: &str = "<!-- Generated";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let check = match arguments {
@@ -37,7 +39,7 @@ fn binary() -> Result<PathBuf> {
     Ok(own.with_file_name("portcullis"))
 }
 
-/// Path below the folder, and text.
+/// Generated pages: path below the folder, and text.
 type Pages = BTreeMap<PathBuf, String>;
 
 fn pages(folder: &Path) -> Result<Pages> {
@@ -55,13 +57,15 @@ fn collect(top: &Path, folder: &Path, found: &mut Pages) -> Result<()> {
             collect(top, &path, found)?;
         } else {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            found.insert(path.strip_prefix(top)?.to_path_buf(), text);
+            if text.starts_with(MARK) {
+                found.insert(path.strip_prefix(top)?.to_path_buf(), text);
+            }
         }
     }
     Ok(())
 }
 
-/// Pages that are no longer generated go: the folder holds nothing else.
+/// Pages that are no longer generated go.
 fn write(fresh: &Pages, folder: &Path) -> Result<()> {
     for stale in pages(folder)?.keys().filter(|path| !fresh.contains_key(*path)) {
         fs::remove_file(folder.join(stale))?;

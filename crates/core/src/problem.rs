@@ -35,6 +35,25 @@ impl Code {
     }
 }
 
+/// A body beyond its bound, whoever notices: the door, a policy that reads it, or delivery.
+pub const PAYLOAD_TOO_LARGE: Code = Code {
+    name: "payload_too_large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    title: "Payload too large",
+    cure: "Send less, or raise bounds.streamed_body (bodies that pass) or bounds.buffered_body (bodies that a policy reads).",
+};
+
+/// A body that ended before it was whole, whoever reads it.
+pub const REQUEST_BROKEN: Code = Code {
+    name: "request_body_broken",
+    status: StatusCode::BAD_REQUEST,
+    title: "Request body broke off",
+    cure: "Send the body to its end, framed as RFC 9112 says.",
+};
+
+/// The codes that several rooms answer with.
+pub const CODES: &[&Code] = &[&PAYLOAD_TOO_LARGE, &REQUEST_BROKEN];
+
 /// Whose doing it was: decides what breakers, metrics and logs count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -82,3 +82,91 @@ fn settle(exchange: &mut Exchange, verdict: Verdict) -> Response {
         Err(problem) => close::problem(exchange, &problem),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use portcullis_core::metrics::Metrics;
+    use portcullis_core::{Body, CanonicalPath, Clock, Peer, Policy, Record, Worker};
+
+    use super::*;
+    use crate::metrics::DROPPED_LINES;
+    use crate::plan;
+    use crate::records::writer::{Destination, Writer};
+    use crate::records::{AccessLog, Format};
+    use crate::router::{Match, Router};
+    use crate::snapshot::{self, Applied};
+
+    struct Panics;
+
+    impl Policy for Panics {
+        fn on_request<'a>(&'a self, _: &'a mut Exchange) -> Step<'a> {
+            panic!("a policy that breaks")
+        }
+    }
+
+    /// A snapshot of one route, whose only policy panics.
+    fn snapshot(clock: &Clock) -> Snapshot {
+        let text = "listeners: [{ address: 127.0.0.1:0 }]\n\
+                    routes: [{ name: a, match: { path: /a }, respond: { text: hello } }]";
+        let mut out = portcullis_config::Diagnostics::new();
+        let mut sources = portcullis_config::Sources::new();
+        let environment = |_: &str| None;
+        let root = portcullis_config::parse(
+            &mut sources,
+            "portcullis.yaml".into(),
+            text.to_owned(),
+            &environment,
+            &mut out,
+        );
+        let plan = plan::plan(&root.unwrap(), &sources, &mut out).unwrap();
+        let metrics = Metrics::default();
+        let wanted: Vec<Match> =
+            plan.routes.iter().flat_map(|route| route.matches.clone()).collect();
+        let dropped = metrics.counter(&DROPPED_LINES, &[]);
+        let writer = Writer::start(Destination::Stdout).unwrap();
+        let log = Arc::new(AccessLog::new(writer, Format::Json, dropped));
+        let (mut snapshot, _) = snapshot::build(Arc::new(plan), clock, &metrics, log, None);
+        let kind = portcullis_policies::KINDS.first().unwrap();
+        let mut router = Router::builder();
+        for wanted in wanted {
+            router.add(
+                wanted,
+                Arc::new(Route {
+                    name: Arc::from("a"),
+                    policies: vec![Applied { kind, policy: Arc::new(Panics) }],
+                    target: crate::targets::Target::Fixed(Arc::new(Reply::empty(
+                        http::StatusCode::OK,
+                    ))),
+                    reads_request_late: false,
+                }),
+            );
+        }
+        snapshot.router = router.build();
+        snapshot
+    }
+
+    fn exchange(clock: &Clock, path: &str) -> Exchange {
+        let peer = Peer::new(([127, 0, 0, 1], 7).into(), Arc::from("127.0.0.1:80"));
+        let record = Record::unread(clock, &peer, Arc::from("r-1"));
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let (worker, path) = (Worker::new(0, clock.clone()), CanonicalPath::parse(path).unwrap());
+        let peer = std::rc::Rc::new(peer);
+        Exchange::new(worker, peer.clone(), peer.ip, parts, path, Body::Empty, 0, record)
+    }
+
+    #[test]
+    fn a_panic_costs_one_request_a_500() {
+        let clock = Clock::system();
+        let snapshot = snapshot(&clock);
+        let statuses = ["/a", "/b", "/a"].map(|path| {
+            let mut exchange = exchange(&clock, path);
+            let response = serve(&snapshot, &mut exchange, None).now_or_never().unwrap();
+            assert_eq!(response.headers()["x-request-id"], "r-1");
+            (response.status().as_u16(), exchange.record.failure.unwrap().code)
+        });
+        let broken = (500, "internal_error");
+        assert_eq!(statuses, [broken, (404, "route_not_found"), broken]);
+    }
+}

@@ -52,13 +52,6 @@ pub const METHOD_NOT_ALLOWED: Code = Code {
     cure: "Use one of the methods in the Allow header.",
 };
 
-pub const PAYLOAD_TOO_LARGE: Code = Code {
-    name: "payload_too_large",
-    status: StatusCode::PAYLOAD_TOO_LARGE,
-    title: "Payload too large",
-    cure: "Send less, or raise bounds.streamed_body (bodies that pass) or bounds.buffered_body (bodies that a policy reads).",
-};
-
 pub const INTERNAL: Code = Code {
     name: "internal_error",
     status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -102,7 +95,6 @@ pub const CODES: &[&Code] = &[
     &HEADER_TIMEOUT,
     &ROUTE_NOT_FOUND,
     &METHOD_NOT_ALLOWED,
-    &PAYLOAD_TOO_LARGE,
     &INTERNAL,
     &BAD_REWRITE,
     &CALL_FAILED,

@@ -3,6 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use portcullis_core::mapping::Value;
+use portcullis_core::problem::{PAYLOAD_TOO_LARGE, REQUEST_BROKEN};
 use portcullis_core::{BodyError, Code, Exchange, Problem};
 
 pub const INVALID_JSON: Code = Code {
@@ -17,19 +18,7 @@ pub const UNSUPPORTED_MEDIA_TYPE: Code = Code {
     title: "Unsupported media type",
     cure: "Send the body as application/json.",
 };
-pub const BODY_TOO_LARGE: Code = Code {
-    name: "payload_too_large",
-    status: StatusCode::PAYLOAD_TOO_LARGE,
-    title: "Payload too large",
-    cure: "Send less, or raise bounds.buffered_body.",
-};
-pub const BODY_BROKEN: Code = Code {
-    name: "body_broken",
-    status: StatusCode::BAD_REQUEST,
-    title: "Body broke off",
-    cure: "Send the whole body.",
-};
-pub const CODES: &[&Code] = &[&INVALID_JSON, &UNSUPPORTED_MEDIA_TYPE, &BODY_BROKEN];
+pub const CODES: &[&Code] = &[&INVALID_JSON, &UNSUPPORTED_MEDIA_TYPE];
 
 /// True for `application/json` and `application/*+json`, with any parameters.
 pub fn is_json(headers: &HeaderMap) -> bool {
@@ -46,9 +35,9 @@ pub async fn read(exchange: &mut Exchange) -> Result<(bytes::Bytes, Value), Prob
     let limit = exchange.buffer_limit;
     let bytes = exchange.body.read(limit).await.map_err(|error| match error {
         BodyError::TooLarge { limit } => {
-            Problem::new(&BODY_TOO_LARGE, format!("the body is larger than {limit} bytes"))
+            Problem::new(&PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
         }
-        error => Problem::new(&BODY_BROKEN, "the body broke off").private(error.to_string()),
+        error => Problem::new(&REQUEST_BROKEN, "the body broke off").private(error.to_string()),
     })?;
     let value = Value::parse(&bytes)
         .map_err(|error| Problem::new(&INVALID_JSON, format!("the body is no JSON: {error}")))?;

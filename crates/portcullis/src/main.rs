@@ -1,6 +1,10 @@
 //! The binary: CLI verbs, signals, exit codes. 0: done; 1: failed; 2: bad configuration or usage.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)] // they panic: `console` does not
+
+mod console;
 mod demo;
+mod reference;
 mod run;
 mod verbs;
 
@@ -44,6 +48,9 @@ enum Verb {
     Explain(verbs::Explain),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
+    /// Write the generated pages of the reference into a folder.
+    #[command(hide = true)]
+    Reference { folder: std::path::PathBuf },
     /// Print the version.
     Version,
 }
@@ -55,9 +62,7 @@ fn main() -> ExitCode {
         Verb::Check(files) => verbs::check(&files.source()),
         Verb::Explain(explain) => verbs::explain(&explain),
         Verb::Schema => verbs::schema(),
-        Verb::Version => {
-            println!("portcullis {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Verb::Reference { folder } => reference::write(&folder),
+        Verb::Version => verbs::version(),
     }
 }

@@ -13,6 +13,7 @@ use portcullis_engine::{Gateway, Inherited, Loaded, Reload, Source, load};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::console::tell;
 use crate::verbs::{BAD_CONFIGURATION, complain};
 
 /// Editors write a file in several steps: wait until it has been quiet for this long.
@@ -24,7 +25,11 @@ pub fn run(source: &Source) -> ExitCode {
 
 /// Runs, and calls `ready` once everything listens.
 pub fn run_with(source: &Source, ready: impl FnOnce()) -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false) // it would tell of a closed standard error there, and panic
+        .init();
     let loaded = load(source);
     complain(&loaded);
     if loaded.plan.is_none() {
@@ -42,7 +47,7 @@ pub fn run_with(source: &Source, ready: impl FnOnce()) -> ExitCode {
 }
 
 fn failed(why: &str) -> ExitCode {
-    eprintln!("error: {why}");
+    tell(&format!("error: {why}"));
     ExitCode::FAILURE
 }
 
@@ -67,10 +72,10 @@ async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(
         Gateway::start(plan, source.clone(), Clock::system(), Inherited::default()).await?;
     let (asks, mut asked) = mpsc::channel(4);
     let files: Vec<_> = source.paths.iter().map(|path| path.display().to_string()).collect();
-    eprintln!("portcullis {} runs {}", env!("CARGO_PKG_VERSION"), files.join(", "));
-    eprintln!("{}, {}", count(routes, "route"), count(warnings, "warning"));
+    tell(&format!("portcullis {} runs {}", env!("CARGO_PKG_VERSION"), files.join(", ")));
+    tell(&format!("{}, {}", count(routes, "route"), count(warnings, "warning")));
     for address in gateway.addresses() {
-        eprintln!("listening on http://{address}");
+        tell(&format!("listening on http://{address}"));
     }
     match admin_listener.map(|listener| (listener.local_addr(), listener)) {
         Some((Ok(address), listener)) => {
@@ -78,9 +83,9 @@ async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(
             let requests = asks.clone();
             let admin = Admin { house, address, listeners, files, requests };
             tokio::task::spawn_local(portcullis_admin::serve(listener, Rc::new(admin)));
-            eprintln!("admin on http://{address}");
+            tell(&format!("admin on http://{address}"));
         }
-        _ => eprintln!("admin off"),
+        _ => tell("admin off"),
     }
     ready();
     loop {

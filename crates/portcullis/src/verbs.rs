@@ -1,5 +1,6 @@
 //! The verbs that serve nothing: check, explain, schema.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,9 +8,12 @@ use std::sync::Arc;
 
 use portcullis_config::{ProcessEnvironment, document};
 use portcullis_core::CanonicalPath;
-use portcullis_engine::router::{Missed, Query, Router};
+use portcullis_engine::plan::RoutePlan;
+use portcullis_engine::router::{Explanation, Missed, Query, Router};
 use portcullis_engine::settings::FileSettings;
 use portcullis_engine::{Loaded, Source, load};
+
+use crate::console::{print, tell};
 
 /// The configuration is wrong, or the command line is.
 pub const BAD_CONFIGURATION: u8 = 2;
@@ -35,7 +39,7 @@ fn source(paths: Vec<PathBuf>) -> Source {
 pub fn complain(loaded: &Loaded) {
     if !loaded.diagnostics.is_empty() {
         let color = std::io::stderr().is_terminal();
-        eprint!("{}", loaded.diagnostics.render(&loaded.sources, color));
+        tell(loaded.diagnostics.render(&loaded.sources, color).trim_end());
     }
 }
 
@@ -46,8 +50,11 @@ pub fn check(source: &Source) -> ExitCode {
 }
 
 pub fn schema() -> ExitCode {
-    println!("{:#}", document::<FileSettings>("Portcullis configuration"));
-    ExitCode::SUCCESS
+    print(&format!("{:#}\n", document::<FileSettings>("Portcullis configuration")))
+}
+
+pub fn version() -> ExitCode {
+    print(&format!("portcullis {}\n", env!("CARGO_PKG_VERSION")))
 }
 
 #[derive(clap::Args)]
@@ -65,14 +72,13 @@ pub fn explain(asked: &Explain) -> ExitCode {
     let (Ok(method), Ok(url)) =
         (asked.method.parse::<http::Method>(), asked.url.parse::<http::Uri>())
     else {
-        eprintln!("error: `{} {}` is no method and URL", asked.method, asked.url);
+        tell(&format!("error: `{} {}` is no method and URL", asked.method, asked.url));
         return ExitCode::from(BAD_CONFIGURATION);
     };
     let path = match CanonicalPath::parse(url.path()) {
         Ok(path) => path,
         Err(error) => {
-            println!("400 bad_path: {error}");
-            return ExitCode::SUCCESS;
+            return print(&format!("400 bad_path: {error}\n"));
         }
     };
     let loaded = load(&source(asked.paths.clone()));
@@ -96,29 +102,35 @@ pub fn explain(asked: &Explain) -> ExitCode {
         headers: &headers,
         query: url.query(),
     };
-    let explanation = router.explain(&query);
-    match &explanation.result {
+    print(&told(&router.explain(&query), &loaded))
+}
+
+/// An explanation in lines.
+fn told(explanation: &Explanation<'_, '_, &RoutePlan>, loaded: &Loaded) -> String {
+    let mut out = String::new();
+    let _ = match &explanation.result {
         Ok(found) => {
-            println!("route: {}", found.value.name);
+            let _ = writeln!(out, "route: {}", found.value.name);
             for applied in &found.value.policies {
                 let block = applied.block.to_json().to_string();
-                println!("policy: {} {}", applied.kind.name, loaded.sources.mask(&block));
+                let shown = loaded.sources.mask(&block);
+                let _ = writeln!(out, "policy: {} {shown}", applied.kind.name);
                 for note in applied.plan.notes() {
-                    println!("  {note}");
+                    let _ = writeln!(out, "  {note}");
                 }
             }
-            println!("target: {}", found.value.target);
+            writeln!(out, "target: {}", found.value.target)
         }
-        Err(Missed::NotFound) => println!("404 route_not_found: no route has this path"),
+        Err(Missed::NotFound) => writeln!(out, "404 route_not_found: no route has this path"),
         Err(Missed::MethodNotAllowed { allow }) => {
-            println!("405 method_not_allowed: allowed: {allow}");
+            writeln!(out, "405 method_not_allowed: allowed: {allow}")
         }
-    }
+    };
     for considered in &explanation.considered {
-        println!("considered: {}: {}", considered.value.name, considered.why);
+        let _ = writeln!(out, "considered: {}: {}", considered.value.name, considered.why);
     }
     for near in &explanation.near {
-        println!("near: {}: {}", near.value.name, near.apart);
+        let _ = writeln!(out, "near: {}: {}", near.value.name, near.apart);
     }
-    ExitCode::SUCCESS
+    out
 }

@@ -181,6 +181,43 @@ fn a_bad_file_under_load_changes_nothing() {
 }
 
 #[test]
+fn nobody_has_to_listen_to_what_the_gateway_says() {
+    run(async {
+        let mut house = House::open("").await;
+        house.gateway.stderr.stop();
+        house.gateway.log.stop();
+        house.place.write("portcullis.yaml", "routes: [{ nam: x }]").unwrap();
+        house.gateway.signal("HUP").await.unwrap();
+        house.reload("mended", "").await;
+        house.gateway.signal("TERM").await.unwrap();
+        assert_eq!(house.gateway.wait_exit(BOUND).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_log_that_nobody_reads_costs_lines_and_no_request() {
+    run(async {
+        let house = House::open("").await;
+        house.gateway.log.hold();
+        let address = house.gateway.listener(0).unwrap();
+        let long = "x".repeat(1900);
+        let mut ask_long = get(&format!("/a/{long}?{long}"));
+        ask_long.headers.push("user-agent", long.as_bytes());
+        let load = Load::start(address, 16, &ask_long, is_answer);
+        let dropped = async || {
+            let got = ask(house.gateway.admin().unwrap(), &get("/metrics"), BOUND).await?;
+            let (text, name) = (got.text(), "portcullis_log_dropped_lines_total ");
+            let count = text.lines().find_map(|line| line.strip_prefix(name)?.parse::<f64>().ok());
+            anyhow::ensure!(count > Some(0.0), "no line was dropped: {count:?}");
+            Ok(())
+        };
+        eventually(Duration::from_secs(60), dropped).await.unwrap();
+        load.more(100).await.unwrap();
+        nothing_failed(&load.stop().await.unwrap());
+    });
+}
+
+#[test]
 fn a_dead_upstream_is_a_clean_502_and_its_return_is_noticed_at_once() {
     run(async {
         let house = House::open("").await;

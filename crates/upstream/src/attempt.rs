@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 use hyper::body::Incoming;
+use portcullis_core::problem::REQUEST_BROKEN;
 use portcullis_core::{Call, Problem};
 use tokio::time::Instant;
 
@@ -11,9 +12,7 @@ use crate::connection::{Connection, Sent};
 use crate::endpoint::Endpoint;
 use crate::metrics::UpstreamMetrics;
 use crate::pool::Pool;
-use crate::problems::{
-    BAD_ANSWER, CONNECT_FAILED, REQUEST_BROKEN, REQUEST_STALLED, RESET, TIMEOUT,
-};
+use crate::problems::{BAD_ANSWER, CONNECT_FAILED, REQUEST_STALLED, RESET, TIMEOUT};
 use crate::request::{self, Progress, Ready};
 
 /// How long an upstream may take.

@@ -23,8 +23,7 @@ mod upstream;
 pub use metrics::METRICS;
 pub use plan::UpstreamPlan;
 pub use problems::{
-    BAD_ANSWER, CODES, CONNECT_FAILED, PAYLOAD_TOO_LARGE, REQUEST_BROKEN, REQUEST_STALLED, RESET,
-    TIMEOUT, UNAVAILABLE, UNRESOLVED,
+    BAD_ANSWER, CODES, CONNECT_FAILED, REQUEST_STALLED, RESET, TIMEOUT, UNAVAILABLE, UNRESOLVED,
 };
 pub use request::Outbound;
 pub use settings::{

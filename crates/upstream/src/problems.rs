@@ -45,20 +45,6 @@ pub const BAD_ANSWER: Code = Code {
     cure: "Operators: what the service sent is not HTTP/1.1 (RFC 9112); the log says which rule it broke.",
 };
 
-pub const PAYLOAD_TOO_LARGE: Code = Code {
-    name: "payload_too_large",
-    status: StatusCode::PAYLOAD_TOO_LARGE,
-    title: "Payload too large",
-    cure: "Send less, or raise bounds.streamed_body (bodies that pass) or bounds.buffered_body (bodies that a policy reads).",
-};
-
-pub const REQUEST_BROKEN: Code = Code {
-    name: "request_body_broken",
-    status: StatusCode::BAD_REQUEST,
-    title: "Request body broke off",
-    cure: "Send the body to its end, framed as RFC 9112 says.",
-};
-
 pub const REQUEST_STALLED: Code = Code {
     name: "request_body_timeout",
     status: StatusCode::REQUEST_TIMEOUT,
@@ -66,14 +52,5 @@ pub const REQUEST_STALLED: Code = Code {
     cure: "Keep sending: no byte of the body came for as long as timeouts.idle of the upstream allows.",
 };
 
-pub const CODES: &[&Code] = &[
-    &UNAVAILABLE,
-    &UNRESOLVED,
-    &CONNECT_FAILED,
-    &TIMEOUT,
-    &RESET,
-    &BAD_ANSWER,
-    &PAYLOAD_TOO_LARGE,
-    &REQUEST_BROKEN,
-    &REQUEST_STALLED,
-];
+pub const CODES: &[&Code] =
+    &[&UNAVAILABLE, &UNRESOLVED, &CONNECT_FAILED, &TIMEOUT, &RESET, &BAD_ANSWER, &REQUEST_STALLED];

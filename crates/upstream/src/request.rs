@@ -12,10 +12,9 @@ use http::header::{
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 use http_body::{Body as _, Frame, SizeHint};
+use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, BodyError, Problem, headers};
 use tokio::time::Instant;
-
-use crate::problems::PAYLOAD_TOO_LARGE;
 
 /// A request as the engine hands it over.
 pub struct Outbound {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
+use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Worker, mask};
 
-use crate::problems::{BAD_HOST, BAD_PATH, METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE};
+use crate::problems::{BAD_HOST, BAD_PATH, METHOD_NOT_ALLOWED};
 use crate::snapshot::Snapshot;
 
 /// Opens an exchange. What is wrong with the request comes beside it, so that the problem's answer

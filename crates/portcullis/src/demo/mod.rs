@@ -13,6 +13,8 @@ use portcullis_engine::Source;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
+use crate::console::tell;
+
 const CONFIGURATION: &str = include_str!("../../../../examples/shop/portcullis.yaml");
 const ORDER_SCHEMA: &str = include_str!("../../../../examples/shop/schemas/order.json");
 
@@ -58,11 +60,9 @@ impl Ports {
 
 pub fn demo(port: u16) -> ExitCode {
     match prepare(port) {
-        Ok((ports, source)) => {
-            crate::run::run_with(&source, move || eprintln!("{}", guide::guide(&ports)))
-        }
+        Ok((ports, source)) => crate::run::run_with(&source, move || tell(&guide::guide(&ports))),
         Err(why) => {
-            eprintln!("error: {why}");
+            tell(&format!("error: {why}"));
             ExitCode::FAILURE
         }
     }
@@ -73,7 +73,7 @@ fn prepare(port: u16) -> Result<(Ports, Source), String> {
     let ports =
         Ports::from(port).ok_or("--port leaves no room for the admin port, 1821 above it")?;
     let file = write_example().map_err(|error| format!("cannot write the example: {error}"))?;
-    eprintln!("configuration: {} (edit it: it reloads)", file.display());
+    tell(&format!("configuration: {} (edit it: it reloads)", file.display()));
     start_services(&ports)?;
     let variables = ports.variables();
     Ok((ports, Source { paths: vec![file], environment: Arc::new(variables) }))

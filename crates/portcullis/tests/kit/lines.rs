@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::pause::within;
 
@@ -16,6 +17,8 @@ pub struct Lines {
     lines: RefCell<Vec<String>>,
     ended: Cell<bool>,
     news: Notify,
+    reader: RefCell<Option<AbortHandle>>,
+    held: Cell<bool>,
 }
 
 impl Lines {
@@ -23,10 +26,13 @@ impl Lines {
     pub fn follow(from: impl AsyncRead + Unpin + 'static) -> Rc<Self> {
         let lines = Rc::new(Self::default());
         let own = Rc::clone(&lines);
-        tokio::task::spawn_local(async move {
+        let reader = tokio::task::spawn_local(async move {
             let mut reader = BufReader::new(from);
             let mut line = Vec::new();
             while let Ok(1..) = reader.read_until(b'\n', &mut line).await {
+                if own.held.get() {
+                    std::future::pending::<()>().await;
+                }
                 let text = String::from_utf8_lossy(&line).trim_end().to_owned();
                 own.lines.borrow_mut().push(text);
                 own.news.notify_waiters();
@@ -35,7 +41,21 @@ impl Lines {
             own.ended.set(true);
             own.news.notify_waiters();
         });
+        *lines.reader.borrow_mut() = Some(reader.abort_handle());
         lines
+    }
+
+    /// Reads no more, and leaves the pipe open: it fills, and whoever writes has to wait.
+    pub fn hold(&self) {
+        self.held.set(true);
+    }
+
+    /// Closes the pipe: whatever the process still writes finds no reader.
+    pub fn stop(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
+        }
+        self.ended.set(true);
     }
 
     pub fn count(&self) -> usize {
