@@ -3,6 +3,8 @@
 //! Begin at [`pipeline`], which is the whole way of a request on one screen.
 
 mod close;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gateway;
 mod listen;
 pub mod load;

@@ -267,7 +267,7 @@ impl KeySet {
     }
 }
 
-fn usable(body: &[u8]) -> Result<Vec<Key>, String> {
+pub(crate) fn usable(body: &[u8]) -> Result<Vec<Key>, String> {
     let document: serde_json::Value =
         serde_json::from_slice(body).map_err(|error| format!("no JSON: {error}"))?;
     let all = document.get("keys").and_then(|keys| keys.as_array()).ok_or("no key set")?;

@@ -145,15 +145,15 @@ impl Planned for JwtPlan {
     }
 }
 
-struct Jwt {
-    issuers: Vec<(Arc<IssuerPlan>, Arc<KeySet>)>,
-    headers: Vec<(HeaderName, Box<str>)>,
-    required: bool,
-    pass_token: bool,
+pub(crate) struct Jwt {
+    pub(crate) issuers: Vec<(Arc<IssuerPlan>, Arc<KeySet>)>,
+    pub(crate) headers: Vec<(HeaderName, Box<str>)>,
+    pub(crate) required: bool,
+    pub(crate) pass_token: bool,
 }
 
 /// Why a token is not good.
-enum Refusal {
+pub(crate) enum Refusal {
     Expired,
     Invalid(String),
     /// The key is not known; another fetch may bring it.
@@ -238,7 +238,7 @@ fn refuse(refusal: &Refusal) -> Problem {
 }
 
 impl Jwt {
-    fn verify(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
+    pub(crate) fn verify(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
         let mut parts = token.split('.');
         let (Some(head), Some(body), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())

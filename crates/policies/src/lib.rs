@@ -5,6 +5,8 @@
 
 pub mod authorize;
 mod bodies;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod issuers;
 pub mod jwt;
 pub mod kinds;

@@ -1,6 +1,7 @@
 //! `cargo xtask soak`: jobs that are too long for every run, each with a bound, against the release
 //! binary. They look for what only shows after a thousand times: leaks, stalls, deaths.
 
+mod fuzz;
 mod garbage;
 mod healthy;
 mod house;
@@ -16,13 +17,21 @@ use anyhow::{Context as _, Result, bail};
 use self::house::{House, Upstream};
 use crate::{client, run};
 
-/// One long job. It gets a gateway of its own and says what it saw, or what went wrong.
+/// One long job. It says what it saw, or what went wrong.
 struct Job {
     name: &'static str,
     what: &'static str,
     /// When it counts as hung.
     bound: Duration,
-    run: fn(&House, u64) -> Result<String>,
+    work: Work,
+}
+
+/// What a job needs.
+enum Work {
+    /// A gateway of its own.
+    Gateway(fn(&House, u64) -> Result<String>),
+    /// Nothing but itself.
+    Alone(fn(u64) -> Result<String>),
 }
 
 const JOBS: &[Job] = &[
@@ -30,25 +39,31 @@ const JOBS: &[Job] = &[
         name: "reloads",
         what: "1,000 reloads under load: no request fails, memory stays flat",
         bound: Duration::from_secs(600),
-        run: reloads::run,
+        work: Work::Gateway(reloads::run),
     },
     Job {
         name: "slow",
         what: "5,000 clients that never finish their head, beside healthy ones",
         bound: Duration::from_secs(180),
-        run: slow::run,
+        work: Work::Gateway(slow::run),
     },
     Job {
         name: "garbage",
         what: "20,000 connections with random bytes and broken requests",
         bound: Duration::from_secs(600),
-        run: garbage::run,
+        work: Work::Gateway(garbage::run),
     },
     Job {
         name: "memory",
         what: "400,000 requests and 20,000 connections: memory stays flat",
         bound: Duration::from_secs(300),
-        run: memory::run,
+        work: Work::Gateway(memory::run),
+    },
+    Job {
+        name: "fuzz",
+        what: "every parser of foreign bytes, a minute each",
+        bound: Duration::from_secs(1800),
+        work: Work::Alone(fuzz::run),
     },
 ];
 
@@ -106,12 +121,24 @@ fn parse(arguments: &[String]) -> Result<(Vec<&'static Job>, u64)> {
     Ok((jobs, seed))
 }
 
-/// A fresh gateway, the job within its bound, and a look at how the gateway is afterwards.
 fn perform(job: &Job, upstream: &Upstream, seed: u64) -> Result<String> {
+    match job.work {
+        Work::Gateway(work) => on_gateway(job, work, upstream, seed),
+        Work::Alone(work) => work(seed),
+    }
+}
+
+/// A fresh gateway, the job within its bound, and a look at how the gateway is afterwards.
+fn on_gateway(
+    job: &Job,
+    work: fn(&House, u64) -> Result<String>,
+    upstream: &Upstream,
+    seed: u64,
+) -> Result<String> {
     let house = House::start(upstream)?;
     let (done, outcome) = mpsc::channel();
     let result = std::thread::scope(|scope| {
-        scope.spawn(|| done.send((job.run)(&house, seed)));
+        scope.spawn(|| done.send(work(&house, seed)));
         outcome.recv_timeout(job.bound).unwrap_or_else(|_| {
             // Whatever the job waits for, it gets an error now and comes to its end.
             let said = house.guest.tail();

@@ -2,7 +2,7 @@
 
 mod connection;
 mod door;
-mod framing;
+pub mod framing;
 mod line;
 mod protocol;
 mod refuse;

@@ -361,5 +361,4 @@ fn is_target(target: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-#[path = "framing_tests.rs"]
 mod tests;
