@@ -66,20 +66,21 @@ async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
             }
         }
     }
-    let (mut stream, refusal, owes_body) = connection.into_parts().io.into_parts();
-    if let Some(refusal) = refusal {
-        door.malformed.inc();
-        refuse::tell(door, &peer, &mut stream, &refusal.problem()).await;
-    } else if too_slow {
-        door.too_slow.inc();
-        let problem = Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time");
-        refuse::tell(door, &peer, &mut stream, &problem).await;
-    }
-    if refusal.is_some() || too_slow || owes_body {
-        tokio::select! {
-            () = refuse::linger(stream) => {}
-            _ = line.ordered() => {}
+    let (stream, refusal, owes_body) = connection.into_parts().io.into_parts();
+    let problem = match refusal {
+        Some(refusal) => {
+            door.malformed.inc();
+            Some(refusal.problem())
         }
+        None if too_slow => {
+            door.too_slow.inc();
+            Some(Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time"))
+        }
+        None => None,
+    };
+    if problem.is_some() || owes_body {
+        // On the heap: connections that end well do not carry it along.
+        Box::pin(refuse::end(door, line, &peer, stream, problem)).await;
     }
 }
 

@@ -1,14 +1,16 @@
 //! The last word to a client whose bytes became no request: a problem, a line in the log, a count.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::{Peer, Problem, Record};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::door::Door;
+use super::line::Line;
 use crate::open::ids;
 
 /// A client that was told something may take this long to read it.
@@ -17,8 +19,25 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// would take the answer away from it (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Says the last word, if there is one, and closes so that it can be read.
+pub async fn end(
+    door: &Rc<Door>,
+    line: &Line,
+    peer: &Peer,
+    mut stream: TcpStream,
+    problem: Option<Problem>,
+) {
+    if let Some(problem) = problem {
+        tell(door, peer, &mut stream, &problem).await;
+    }
+    tokio::select! {
+        () = linger(door, stream) => {}
+        _ = line.ordered() => {}
+    }
+}
+
 /// Answers with a problem, and writes down that this happened.
-pub async fn tell(door: &Rc<Door>, peer: &Rc<Peer>, stream: &mut TcpStream, problem: &Problem) {
+async fn tell(door: &Door, peer: &Peer, stream: &mut TcpStream, problem: &Problem) {
     let desk = &door.desk;
     let (clock, snapshot) = (&desk.house.clock, desk.snapshot());
     let id: Arc<str> = ids::make(clock.wall()).into();
@@ -42,12 +61,17 @@ pub async fn tell(door: &Rc<Door>, peer: &Rc<Peer>, stream: &mut TcpStream, prob
 }
 
 /// Closes: nothing more is said, and what the client still says is not heard.
-pub async fn linger(mut stream: TcpStream) {
+async fn linger(door: &Door, mut stream: TcpStream) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.shutdown().await?;
-        let mut unheard = [0; 4096];
-        while stream.read(&mut unheard).await? > 0 {}
-        std::io::Result::Ok(())
+        loop {
+            stream.readable().await?;
+            match door.arrivals.with(|buffer| stream.try_read(buffer)) {
+                Ok(0) => return Ok(()),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+        }
     })
     .await;
 }

@@ -63,6 +63,12 @@ pub struct Arrivals(Rc<RefCell<Box<[u8]>>>);
 /// As much as one read takes.
 const ARRIVALS: usize = 64 * 1024;
 
+impl Arrivals {
+    pub fn with<T>(&self, look: impl FnOnce(&mut [u8]) -> T) -> T {
+        look(&mut self.0.borrow_mut())
+    }
+}
+
 impl Default for Arrivals {
     fn default() -> Self {
         Self(Rc::new(RefCell::new(vec![0; ARRIVALS].into())))

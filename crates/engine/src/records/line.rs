@@ -7,44 +7,47 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use portcullis_core::record::{Event, Field};
 use portcullis_core::{Call, Origin, Record};
 
+/// A line that says nothing special has about this many bytes.
+const USUAL: usize = 512;
 /// No text in a line is longer than this many bytes.
 const TEXT_LIMIT: usize = 2048;
 
 /// Appends one line, newline included.
 pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bool) {
+    out.reserve(USUAL);
     out.extend_from_slice(b"{\"time\":\"");
     write_time(out, record.time);
     out.push(b'"');
-    text(out, "id", &record.request_id);
+    text(out, r#","id":"#, &record.request_id);
     if let Some(trace) = &record.trace_id {
-        text(out, "trace", trace);
+        text(out, r#","trace":"#, trace);
     }
     out.extend_from_slice(b",\"client\":\"");
     address(out, record.client_ip);
     out.push(b'"');
-    text(out, "method", record.method.as_str());
-    text(out, "host", &record.host);
-    text(out, "path", &record.path);
+    text(out, r#","method":"#, record.method.as_str());
+    text(out, r#","host":"#, &record.host);
+    text(out, r#","path":"#, &record.path);
     if let Some(query) = &record.query {
-        text(out, "query", query);
+        text(out, r#","query":"#, query);
     }
-    text(out, "protocol", protocol(record.version));
-    text(out, "listener", &record.listener);
+    text(out, r#","protocol":"#, protocol(record.version));
+    text(out, r#","listener":"#, &record.listener);
     if let Some(route) = &record.route {
-        text(out, "route", route);
+        text(out, r#","route":"#, route);
     }
-    number(out, "status", u64::from(record.status));
-    number(out, "duration_us", micros(duration));
-    number(out, "bytes_in", record.bytes_in);
-    number(out, "bytes_out", record.bytes_out);
+    number(out, r#","status":"#, u64::from(record.status));
+    number(out, r#","duration_us":"#, micros(duration));
+    number(out, r#","bytes_in":"#, record.bytes_in);
+    number(out, r#","bytes_out":"#, record.bytes_out);
     if aborted {
         out.extend_from_slice(b",\"aborted\":true");
     }
     if let Some(subject) = &record.subject {
-        text(out, "subject", subject);
+        text(out, r#","subject":"#, subject);
     }
     if let Some(agent) = &record.user_agent {
-        text(out, "user_agent", &String::from_utf8_lossy(agent.as_bytes()));
+        text(out, r#","user_agent":"#, &String::from_utf8_lossy(agent.as_bytes()));
     }
     write_failure(out, record);
     write_calls(out, &record.calls);
@@ -54,11 +57,11 @@ pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bo
 
 fn write_failure(out: &mut Vec<u8>, record: &Record) {
     let Some(failure) = &record.failure else { return };
-    text(out, "problem", failure.code);
-    text(out, "origin", origin(failure.origin));
-    text(out, "detail", &failure.detail);
+    text(out, r#","problem":"#, failure.code);
+    text(out, r#","origin":"#, origin(failure.origin));
+    text(out, r#","detail":"#, &failure.detail);
     if !failure.private.is_empty() {
-        text(out, "reason", &failure.private);
+        text(out, r#","reason":"#, &failure.private);
     }
 }
 
@@ -71,17 +74,17 @@ fn write_calls(out: &mut Vec<u8>, calls: &[Call]) {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
         let start = out.len();
         if !call.name.is_empty() {
-            text(out, "call", &call.name);
+            text(out, r#","call":"#, &call.name);
         }
-        text(out, "upstream", &call.upstream);
+        text(out, r#","upstream":"#, &call.upstream);
         if let Some(endpoint) = &call.endpoint {
-            text(out, "endpoint", endpoint);
+            text(out, r#","endpoint":"#, endpoint);
         }
-        number(out, "status", u64::from(call.status));
-        number(out, "attempts", u64::from(call.attempts));
-        number(out, "duration_us", micros(call.duration));
+        number(out, r#","status":"#, u64::from(call.status));
+        number(out, r#","attempts":"#, u64::from(call.attempts));
+        number(out, r#","duration_us":"#, micros(call.duration));
         if let Some(code) = call.code {
-            text(out, "problem", code);
+            text(out, r#","problem":"#, code);
         }
         out.remove(start); // the comma before an object's first member
         out.push(b'}');
@@ -97,12 +100,15 @@ fn write_events(out: &mut Vec<u8>, events: &[Event]) {
     for (index, event) in events.iter().enumerate() {
         out.extend_from_slice(if index == 0 { b"{\"policy\":" } else { b",{\"policy\":" });
         string(out, event.policy);
-        text(out, "outcome", event.outcome.as_str());
+        text(out, r#","outcome":"#, event.outcome.as_str());
         for (name, field) in &event.fields {
+            for part in [",\"", name, "\":"] {
+                out.extend_from_slice(part.as_bytes());
+            }
             match field {
-                Field::Text(value) => text(out, name, value),
-                Field::Word(value) => text(out, name, value),
-                Field::Number(value) => number(out, name, *value),
+                Field::Text(value) => string(out, value),
+                Field::Word(value) => string(out, value),
+                Field::Number(value) => digits(out, *value),
             }
         }
         out.push(b'}');
@@ -110,17 +116,14 @@ fn write_events(out: &mut Vec<u8>, events: &[Event]) {
     out.push(b']');
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+/// A member: its comma, name and colon as they stand in the line, and its value.
+fn text(out: &mut Vec<u8>, member: &str, value: &str) {
+    out.extend_from_slice(member.as_bytes());
     string(out, value);
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+fn number(out: &mut Vec<u8>, member: &str, value: u64) {
+    out.extend_from_slice(member.as_bytes());
     digits(out, value);
 }
 
