@@ -26,12 +26,30 @@ pub(crate) struct Row {
     pub(crate) peers: &'static [&'static Peer],
 }
 
-pub(crate) const ROWS: &[Row] = &[Row {
-    name: "proxy",
-    what: "plain proxy, GET of 255 bytes",
-    path: "/",
-    peers: &[&GATEWAY, &NGINX],
-}];
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "proxy",
+        what: "plain proxy, GET of 255 bytes",
+        path: "/",
+        peers: &[&GATEWAY, &NGINX],
+    },
+    Row {
+        name: "routes",
+        what: "plain proxy with 10,000 routes, beside itself with one",
+        path: "/r5000/a",
+        peers: &[&GATEWAY, &ONE_ROUTE],
+    },
+];
+
+/// What `${ROUTES}` in a configuration stands for: so many routes that differ in their path.
+pub(crate) fn routes() -> String {
+    let route = |number: u32| {
+        format!(
+            "  - {{ name: r{number}, match: {{ path: /r{number}/* }}, forward: {{ to: up }} }}\n"
+        )
+    };
+    (0..10_000).map(route).collect()
+}
 
 /// A program that can do a row's job.
 pub(crate) struct Peer {
@@ -53,6 +71,9 @@ pub(crate) const GATEWAY: Peer = Peer {
     },
     version: || super::gateway().map_or_else(|_| String::new(), |it| run::version(&it, "version")),
 };
+
+/// This gateway again, with nothing to look up.
+pub(crate) const ONE_ROUTE: Peer = Peer { name: "one-route", file: "one-route.yaml", ..GATEWAY };
 
 pub(crate) const NGINX: Peer = Peer {
     name: "nginx",

@@ -46,6 +46,7 @@ impl Stage {
             .replace("${LISTEN}", &self.listen.to_string())
             .replace("${UPSTREAM}", &self.upstream.to_string())
             .replace("${ADMIN}", &self.admin.to_string())
+            .replace("${ROUTES}\n", &rows::routes())
             .replace("${BODY}", &"x".repeat(BODY));
         let name = template.file_name().context("a configuration without a name")?;
         let path = self.room.path().join(name);
