@@ -38,7 +38,7 @@ impl Scope for Exchange {
 impl Exchange {
     fn fact(&self, field: &str) -> Cow<'_, str> {
         match field {
-            "id" => Cow::Borrowed(&self.request_id),
+            "id" => Cow::Borrowed(&self.record.request_id),
             "method" => Cow::Borrowed(self.request.method.as_str()),
             "path" => Cow::Borrowed(self.path.as_str()),
             _ => Cow::Owned(self.client_ip.to_string()),

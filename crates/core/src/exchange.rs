@@ -70,14 +70,13 @@ pub struct Exchange {
     pub peer: Rc<Peer>,
     /// The client's address, as far as trusted proxies vouch for it.
     pub client_ip: IpAddr,
-    pub request_id: Arc<str>,
+    /// The record's request id, as a header's value.
+    pub request_id: HeaderValue,
     /// Method, URI and headers, hop-by-hop headers already gone. What policies change here goes on.
     pub request: http::request::Parts,
     pub path: CanonicalPath,
     pub body: Body,
     pub params: Params,
-    /// The name of the route that matched.
-    pub route: Arc<str>,
     pub jwt: Option<Arc<Claims>>,
     /// How much of the body a policy may read into memory, in bytes.
     pub buffer_limit: u64,
@@ -93,24 +92,22 @@ impl Exchange {
     pub fn new(
         worker: Rc<Worker>,
         peer: Rc<Peer>,
-        client_ip: IpAddr,
         request: http::request::Parts,
         path: CanonicalPath,
         body: Body,
         buffer_limit: u64,
         record: Record,
+        request_id: HeaderValue,
     ) -> Self {
-        let request_id = Arc::clone(&record.request_id);
         Self {
             worker,
             peer,
-            client_ip,
+            client_ip: record.client_ip,
             request_id,
             request,
             path,
             body,
             params: Params::new(),
-            route: Arc::from(""),
             jwt: None,
             buffer_limit,
             record,

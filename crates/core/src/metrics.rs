@@ -1,13 +1,13 @@
 //! Counters, gauges and histograms whose handles are resolved at load and cost one uncontended
 //! atomic add on a request's way; written out in the Prometheus text format (version 0.0.4).
 //!
-//! Every series is sharded: a thread adds to its own cache line, a scrape sums the shards up.
+//! Every series is sharded: a thread adds to its own cache lines, a scrape sums the shards up.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 const SHARDS: usize = 8;
@@ -46,11 +46,10 @@ impl Kind {
     }
 }
 
+/// One part per thread that ever adds, made when it first does: most series of a large
+/// configuration are never touched. Threads beyond the eighth share.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-struct Shard(AtomicU64);
-
-type Shards = [Shard; SHARDS];
+struct Shards<T>([OnceLock<Box<T>>; SHARDS]);
 
 thread_local! {
     static SHARD: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -67,19 +66,33 @@ fn shard() -> usize {
     })
 }
 
-fn add(shards: &Shards, amount: u64) {
-    if let Some(own) = shards.get(shard()) {
-        own.0.fetch_add(amount, Ordering::Relaxed);
+impl<T: Default> Shards<T> {
+    /// This thread's part.
+    fn own(&self) -> Option<&T> {
+        self.0.get(shard()).map(|part| &**part.get_or_init(Box::default))
+    }
+
+    fn sum(&self, value: impl Fn(&T) -> &AtomicU64) -> u64 {
+        let parts = self.0.iter().filter_map(OnceLock::get);
+        parts.map(|part| value(part).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 }
 
-fn sum(shards: &Shards) -> u64 {
-    shards.iter().map(|shard| shard.0.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+/// Alone on its cache lines (two, since processors fetch pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Count(AtomicU64);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Distribution {
+    buckets: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
 }
 
 /// Only ever goes up.
 #[derive(Clone, Debug, Default)]
-pub struct Counter(Arc<Shards>);
+pub struct Counter(Arc<Shards<Count>>);
 
 impl Counter {
     pub fn inc(&self) {
@@ -87,11 +100,13 @@ impl Counter {
     }
 
     pub fn add(&self, amount: u64) {
-        add(&self.0, amount);
+        if let Some(own) = self.0.own() {
+            own.0.fetch_add(amount, Ordering::Relaxed);
+        }
     }
 
     pub fn value(&self) -> u64 {
-        sum(&self.0)
+        self.0.sum(|count| &count.0)
     }
 }
 
@@ -113,28 +128,29 @@ impl Gauge {
     }
 }
 
-#[derive(Debug, Default)]
-struct HistogramInner {
-    buckets: [Shards; BUCKETS.len() + 1],
-    micros: Shards,
-}
-
 /// How durations are distributed.
 #[derive(Clone, Debug, Default)]
-pub struct Histogram(Arc<HistogramInner>);
+pub struct Histogram(Arc<Shards<Distribution>>);
 
 impl Histogram {
     pub fn observe(&self, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let bucket = BUCKETS.partition_point(|bound| *bound < micros);
-        if let Some(shards) = self.0.buckets.get(bucket) {
-            add(shards, 1);
+        let Some(own) = self.0.own() else { return };
+        if let Some(count) = own.buckets.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
-        add(&self.0.micros, micros);
+        own.micros.fetch_add(micros, Ordering::Relaxed);
     }
 
     pub fn count(&self) -> u64 {
-        self.0.buckets.iter().map(sum).sum()
+        (0..=BUCKETS.len()).map(|bucket| self.bucket(bucket)).sum()
+    }
+
+    /// What fell between a bound and the one before it.
+    fn bucket(&self, bucket: usize) -> u64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        self.0.sum(|own| own.buckets.get(bucket).unwrap_or(&NONE))
     }
 }
 
@@ -234,11 +250,11 @@ fn write_series(out: &mut String, name: &str, labels: &str, series: &Series) {
             let comma = if labels.is_empty() { "" } else { "," };
             let mut total = 0;
             let bounds = BUCKETS.iter().map(|micros| seconds(*micros)).chain(["+Inf".to_owned()]);
-            for (shards, bound) in histogram.0.buckets.iter().zip(bounds) {
-                total += sum(shards);
+            for (bucket, bound) in bounds.enumerate() {
+                total += histogram.bucket(bucket);
                 let _ = writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {total}");
             }
-            let spent = seconds(sum(&histogram.0.micros));
+            let spent = seconds(histogram.0.sum(|own| &own.micros));
             writeln!(out, "{name}_sum{braced} {spent}\n{name}_count{braced} {total}")
         }
     };

@@ -19,14 +19,12 @@ use crate::snapshot::Snapshot;
 /// The answer to a problem, which the record then knows.
 pub fn problem(exchange: &mut Exchange, problem: &Problem) -> Response {
     exchange.record.fail(problem);
-    problem.reply(&exchange.request_id).into()
+    problem.reply(&exchange.record.request_id).into()
 }
 
 /// The last headers of every answer; nothing follows the head of an answer to HEAD.
 pub fn finish(exchange: &mut Exchange, mut response: Response) -> Response {
-    if let Ok(id) = HeaderValue::from_str(&exchange.request_id) {
-        response.headers_mut().insert(X_REQUEST_ID, id);
-    }
+    response.headers_mut().insert(X_REQUEST_ID, exchange.request_id.clone());
     for (name, value) in exchange.answer_headers.drain() {
         if let Some(name) = name {
             response.headers_mut().insert(name, value);

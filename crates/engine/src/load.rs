@@ -53,7 +53,7 @@ pub fn load(source: &Source) -> Loaded {
 }
 
 /// The files of a folder are its `.yaml` and `.yml`, by name.
-fn files(paths: &[PathBuf], out: &mut Diagnostics) -> Vec<PathBuf> {
+pub fn files(paths: &[PathBuf], out: &mut Diagnostics) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

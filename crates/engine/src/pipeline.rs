@@ -152,8 +152,8 @@ mod tests {
         let record = Record::unread(clock, &peer, Arc::from("r-1"));
         let (parts, ()) = http::Request::new(()).into_parts();
         let (worker, path) = (Worker::new(0, clock.clone()), CanonicalPath::parse(path).unwrap());
-        let peer = std::rc::Rc::new(peer);
-        Exchange::new(worker, peer.clone(), peer.ip, parts, path, Body::Empty, 0, record)
+        let id = http::HeaderValue::from_static("r-1");
+        Exchange::new(worker, std::rc::Rc::new(peer), parts, path, Body::Empty, 0, record, id)
     }
 
     #[test]

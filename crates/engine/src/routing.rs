@@ -11,7 +11,7 @@ use crate::problems::{BAD_PATH, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND};
 use crate::router::{Missed, Query};
 use crate::snapshot::{Route, Snapshot};
 
-/// The route of an exchange, whose name and path parameters are then set.
+/// The route of an exchange, whose record and path parameters then know it.
 pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a Route, Verdict> {
     let query = Query {
         host: &exchange.record.host,
@@ -30,7 +30,6 @@ pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a R
     };
     let params = params.map_err(Err)?;
     exchange.params = params;
-    exchange.route = Arc::clone(&route.name);
     exchange.record.route = Some(Arc::clone(&route.name));
     Ok(route)
 }

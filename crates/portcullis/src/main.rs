@@ -7,6 +7,7 @@ mod demo;
 mod reference;
 mod run;
 mod verbs;
+mod watch;
 
 use std::process::ExitCode;
 

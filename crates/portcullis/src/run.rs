@@ -1,12 +1,9 @@
 //! `run`: start, the banner, signals, reloads, the end.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use portcullis_admin::{Admin, Ask};
 use portcullis_core::Clock;
 use portcullis_engine::{Gateway, Inherited, Loaded, Reload, Source, load};
@@ -15,9 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::console::tell;
 use crate::verbs::{BAD_CONFIGURATION, complain};
-
-/// Editors write a file in several steps: wait until it has been quiet for this long.
-const SETTLE: Duration = Duration::from_millis(200);
+use crate::watch::{INTERVAL, Watch};
 
 pub fn run(source: &Source) -> ExitCode {
     run_with(source, || {})
@@ -30,7 +25,9 @@ pub fn run_with(source: &Source, ready: impl FnOnce()) -> ExitCode {
         .with_target(false)
         .log_internal_errors(false) // it would tell of a closed standard error there, and panic
         .init();
+    let mut watch = Watch::new(&source.paths);
     let loaded = load(source);
+    watch.name(&loaded.files);
     complain(&loaded);
     if loaded.plan.is_none() {
         return ExitCode::from(BAD_CONFIGURATION);
@@ -40,7 +37,7 @@ pub fn run_with(source: &Source, ready: impl FnOnce()) -> ExitCode {
         Err(error) => return failed(&format!("cannot start: {error}")),
     };
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, serve(loaded, source.clone(), ready)) {
+    match local.block_on(&runtime, serve(loaded, source.clone(), watch, ready)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => failed(&why),
     }
@@ -51,11 +48,13 @@ fn failed(why: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(), String> {
+async fn serve(
+    loaded: Loaded,
+    source: Source,
+    mut watch: Watch,
+    ready: impl FnOnce(),
+) -> Result<(), String> {
     let (_, warnings) = loaded.diagnostics.counts();
-    // Before anything is said to run: whoever sees that may change a file at once.
-    let (changes, mut changed) = mpsc::channel(1);
-    let _watcher = watch(&loaded.files, changes);
     let Some(plan) = loaded.plan else { return Ok(()) };
     let admin_plan = plan.admin.clone();
     let routes = plan.routes.len();
@@ -88,17 +87,18 @@ async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(
         _ => tell("admin off"),
     }
     ready();
+    let mut looks = tokio::time::interval(INTERVAL);
     loop {
         tokio::select! {
-            _ = signals.hangup.recv() => report(&gateway.reload().await),
+            _ = signals.hangup.recv() => report(&reload(&mut gateway, &mut watch).await),
             _ = signals.reopen.recv() => gateway.reopen_log(),
-            Some(()) = changed.recv() => {
-                tokio::time::sleep(SETTLE).await;
-                while changed.try_recv().is_ok() {}
-                report(&gateway.reload().await);
+            _ = looks.tick() => {
+                if watch.changed() {
+                    report(&reload(&mut gateway, &mut watch).await);
+                }
             }
             Some(Ask::Reload(done)) = asked.recv() => {
-                let outcome = gateway.reload().await;
+                let outcome = reload(&mut gateway, &mut watch).await;
                 report(&outcome);
                 let _ = done.send(match outcome {
                     Reload::Applied => Ok("applied"),
@@ -113,6 +113,15 @@ async fn serve(loaded: Loaded, source: Source, ready: impl FnOnce()) -> Result<(
     tracing::info!("ending: listeners drain");
     gateway.stop().await;
     Ok(())
+}
+
+async fn reload(gateway: &mut Gateway, watch: &mut Watch) -> Reload {
+    watch.take();
+    let outcome = gateway.reload().await;
+    if outcome == Reload::Applied {
+        watch.name(&gateway.house.snapshot().plan.files);
+    }
+    outcome
 }
 
 fn count(number: usize, what: &str) -> String {
@@ -145,35 +154,4 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
-}
-
-/// Watches the folders of the files: editors and Kubernetes replace files instead of writing them.
-fn watch(files: &[PathBuf], changes: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
-    let names: Vec<_> =
-        files.iter().filter_map(|file| Some(file.file_name()?.to_owned())).collect();
-    // Kubernetes swaps a link whose name begins with two dots; other files are not ours.
-    let is_ours = move |path: &PathBuf| {
-        path.file_name().is_some_and(|name| {
-            names.iter().any(|known| known == name) || name.as_encoded_bytes().starts_with(b"..")
-        })
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(&is_ours)) {
-            let _ = changes.try_send(());
-        }
-    })
-    .inspect_err(|error| tracing::warn!(%error, "cannot watch files: reload with SIGHUP"))
-    .ok()?;
-    let mut folders: Vec<PathBuf> = files
-        .iter()
-        .filter_map(|file| Some(file.canonicalize().ok()?.parent()?.to_path_buf()))
-        .collect();
-    folders.sort();
-    folders.dedup();
-    for folder in folders {
-        if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-            tracing::warn!(%error, folder = %folder.display(), "cannot watch: reload with SIGHUP");
-        }
-    }
-    Some(watcher)
 }

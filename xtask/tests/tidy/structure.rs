@@ -19,6 +19,8 @@ const FLOORS: [(&str, u8); 8] = [
     ("portcullis", 5),
 ];
 
+const FUZZ: &str = "fuzz/Cargo.toml";
+
 const DENIED: [&str; 12] = [
     "unsafe_code",
     "unwrap_used",
@@ -40,8 +42,13 @@ fn arrows_point_down_only() {
     let mut found = Findings::default();
     for (path, manifest) in manifests() {
         let own = path.split('/').nth(1).and_then(|name| floors.get(name).copied());
-        // xtask stands outside: it may know no crate of the house, and builds the binary instead.
-        let own = if path == "xtask/Cargo.toml" { Some(0) } else { own };
+        let own = match path.as_str() {
+            // Stands outside: it may know no crate of the house, and builds the binary instead.
+            "xtask/Cargo.toml" => Some(0),
+            // Looks down on everything that parses.
+            FUZZ => Some(6),
+            _ => own,
+        };
         let Some(own) = own else {
             found.add(&path, 1, "this crate has no floor; give it one in the tidy test's FLOORS");
             continue;
@@ -106,7 +113,8 @@ fn lints_stay_denied_everywhere() {
         found.add("clippy.toml", 1, "too-many-lines-threshold has to be 70");
     }
     for (path, manifest) in manifests() {
-        if !manifest.contains("[lints]\nworkspace = true") {
+        // A workspace of its own cannot inherit; an assertion that fails is what it is there for.
+        if path != FUZZ && !manifest.contains("[lints]\nworkspace = true") {
             found.add(&path, 1, "add `[lints]` with `workspace = true`");
         }
     }

@@ -52,9 +52,9 @@ pub fn apply(
     peer: &Peer,
     trusted: &Trusted,
     believed: bool,
-    authority: &str,
+    authority: Option<&HeaderValue>,
 ) -> IpAddr {
-    let own_host = || HeaderValue::from_str(authority).ok();
+    let own_host = || authority.cloned();
     let (client, chain, proto, host) = if believed {
         let (client, chain) = chain(headers, peer.ip, trusted);
         let proto = headers.get(X_FORWARDED_PROTO).cloned();
@@ -148,7 +148,13 @@ mod tests {
         let trusted = Trusted(trusted.iter().map(|net| net.parse().unwrap()).collect());
         let peer = Peer::new(peer.parse().unwrap(), "127.0.0.1:80".into());
         let believed = trusted.contains(peer.ip);
-        let client = apply(&mut map, &peer, &trusted, believed, "shop.example:8080");
+        let client = apply(
+            &mut map,
+            &peer,
+            &trusted,
+            believed,
+            Some(&HeaderValue::from_static("shop.example:8080")),
+        );
         (client.to_string(), map)
     }
 

@@ -29,17 +29,24 @@ fn acceptable(value: &HeaderValue) -> Option<&str> {
     (!text.is_empty() && text.len() <= LONGEST && text.bytes().all(harmless)).then_some(text)
 }
 
-/// Keeps or makes the request's id and its correlation id, and returns the former.
-pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> Arc<str> {
-    let kept = headers.get(&X_REQUEST_ID).and_then(acceptable).map(Arc::from);
-    let id: Arc<str> = kept.unwrap_or_else(|| Arc::from(make(time)));
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        if headers.get(&X_CORRELATION_ID).and_then(acceptable).is_none() {
-            headers.insert(X_CORRELATION_ID, value.clone());
+/// Keeps or makes the request's id and its correlation id, and returns the former: as text, and as
+/// the value of its header.
+pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> (Arc<str>, HeaderValue) {
+    let given = headers.get(&X_REQUEST_ID).and_then(|value| Some((value, acceptable(value)?)));
+    let (id, value): (Arc<str>, _) = match given {
+        Some((value, text)) => (Arc::from(text), value.clone()),
+        None => {
+            let made = make(time);
+            // Hex digits are always a header's value.
+            let value = HeaderValue::from_str(&made).unwrap_or(HeaderValue::from_static("-"));
+            (Arc::from(made), value)
         }
-        headers.insert(X_REQUEST_ID, value);
+    };
+    if headers.get(&X_CORRELATION_ID).and_then(acceptable).is_none() {
+        headers.insert(X_CORRELATION_ID, value.clone());
     }
-    id
+    headers.insert(X_REQUEST_ID, value.clone());
+    (id, value)
 }
 
 /// 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 20 of chance.
@@ -85,19 +92,20 @@ mod tests {
     #[test]
     fn ids_are_kept_or_made() {
         let mut headers = HeaderMap::new();
-        let made = assign(&mut headers, UNIX_EPOCH);
+        let (made, value) = assign(&mut headers, UNIX_EPOCH);
+        assert_eq!(value, *made);
         assert_eq!(made.len(), 32);
         assert_eq!(headers[X_REQUEST_ID], *made);
         assert_eq!(headers[X_CORRELATION_ID], *made);
-        assert_ne!(made, assign(&mut HeaderMap::new(), UNIX_EPOCH));
+        assert_ne!(made, assign(&mut HeaderMap::new(), UNIX_EPOCH).0);
 
         headers.insert(X_REQUEST_ID, HeaderValue::from_static("mine-1"));
         headers.insert(X_CORRELATION_ID, HeaderValue::from_static("order-7"));
-        assert_eq!(&*assign(&mut headers, UNIX_EPOCH), "mine-1");
+        assert_eq!(&*assign(&mut headers, UNIX_EPOCH).0, "mine-1");
         assert_eq!(headers[X_CORRELATION_ID], "order-7");
 
         headers.insert(X_REQUEST_ID, HeaderValue::from_static("no \"quotes\""));
-        assert_eq!(assign(&mut headers, UNIX_EPOCH).len(), 32);
+        assert_eq!(assign(&mut headers, UNIX_EPOCH).0.len(), 32);
     }
 
     #[test]

@@ -30,13 +30,13 @@ pub fn open(
     let time = worker.clock.wall();
     let host = host::of(&parts);
     let path = CanonicalPath::parse(parts.uri.path());
-    let authority = host.as_ref().map(|host| host.authority.clone()).unwrap_or_default();
+    let authority = host.as_ref().ok().map(|host| &host.authority);
 
     let believed = snapshot.trusted.contains(peer.ip);
     headers::strip(&mut parts.headers, &snapshot.identity, believed);
-    let request_id = ids::assign(&mut parts.headers, time);
+    let (request_id, id_header) = ids::assign(&mut parts.headers, time);
     let client_ip =
-        forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, &authority);
+        forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, authority);
 
     let bounds = &snapshot.bounds;
     let streamed = if streams_freely(&parts.headers) { u64::MAX } else { bounds.streamed_body };
@@ -50,7 +50,7 @@ pub fn open(
         trace_id: ids::trace_id(&parts.headers),
         method: parts.method.clone(),
         version: parts.version,
-        host: host.as_ref().map_or_else(|_| Arc::from(""), |host| Arc::from(host.name.as_str())),
+        host: host.as_ref().map_or_else(|_| Arc::from(""), |host| Arc::clone(&host.name)),
         path: mask::path(path.as_ref().map_or(parts.uri.path(), CanonicalPath::as_str)).into(),
         query: parts.uri.query().map(|query| mask::query(query).into()),
         user_agent: parts.headers.get(USER_AGENT).cloned(),
@@ -68,7 +68,7 @@ pub fn open(
     let body = Body::incoming(incoming, streamed);
     let (worker, peer) = (Rc::clone(worker), Rc::clone(peer));
     let buffered = bounds.buffered_body;
-    let exchange = Exchange::new(worker, peer, client_ip, parts, path, body, buffered, record);
+    let exchange = Exchange::new(worker, peer, parts, path, body, buffered, record, id_header);
     (Box::new(exchange), problem)
 }
 
