@@ -18,7 +18,7 @@ pub enum BodyError {
     #[error("no byte of the body came for {0:?}")]
     Stalled(std::time::Duration),
     #[error("the body broke off: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(String),
     #[error("{0}")]
     Other(String),
 }
@@ -147,7 +147,9 @@ impl http_body::Body for Body {
                         }
                     }
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+                Poll::Ready(
+                    frame.map(|frame| frame.map_err(|error| BodyError::Broken(error.to_string()))),
+                )
             }
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Version};
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{Method, StatusCode};
+use http_body::{Frame, SizeHint};
 use portcullis_core::{Body, BodyError, Response, headers};
 use tokio::time::{Instant, Sleep};
 
+use crate::codec::answer::Framing;
+use crate::codec::head::Head;
 use crate::connection::Connection;
 use crate::pool::Pool;
 use crate::request::Progress;
@@ -32,26 +33,36 @@ impl Home {
 
 /// The answer as the engine gets it.
 pub(crate) fn receive(
-    response: http::Response<Incoming>,
+    head: Head,
     method: &Method,
     home: Home,
     progress: Option<Rc<Progress>>,
     idle: Duration,
 ) -> Response {
-    let (mut parts, incoming) = response.into_parts();
-    parts.version = Version::HTTP_11; // what the endpoint speaks is not what the client hears
-    parts.extensions = http::Extensions::new();
-    clean(&mut parts.headers);
-    let bodiless = *method == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED;
-    if !bodiless {
-        frame(&mut parts.headers, parts.status, &incoming);
+    let Head { status, mut headers, framing, .. } = head;
+    clean(&mut headers);
+    if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
+        frame(&mut headers, status, framing);
     }
-    if incoming.is_end_stream() {
+    let body = if framing.has_ended() {
         home.give_back();
-        return Response::from_parts(parts, Body::Empty);
-    }
-    let body = Watched { incoming, home: Some(home), progress, idle, pending: None, timer: None };
-    Response::from_parts(parts, Body::stream(body))
+        Body::Empty
+    } else {
+        let home = Some(home);
+        Body::stream(Watched {
+            framing,
+            home,
+            failed: None,
+            progress,
+            idle,
+            pending: None,
+            timer: None,
+        })
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// Removes what belonged to the endpoint's connection. `Trailer` stays: trailers pass.
@@ -63,7 +74,7 @@ fn clean(headers: &mut HeaderMap) {
 
 /// At most one `Content-Length`, and the one by which the body was read: several equal ones are
 /// allowed on the wire (RFC 9110 section 8.6), and not passed on.
-fn frame(headers: &mut HeaderMap, status: StatusCode, body: &Incoming) {
+fn frame(headers: &mut HeaderMap, status: StatusCode, framing: Framing) {
     if status == StatusCode::NO_CONTENT {
         headers.remove(CONTENT_LENGTH); // RFC 9110 section 8.6
         return;
@@ -72,7 +83,7 @@ fn frame(headers: &mut HeaderMap, status: StatusCode, body: &Incoming) {
     let Some(first) = lengths.next() else { return };
     let plain = first.as_bytes().iter().all(u8::is_ascii_digit) && lengths.next().is_none();
     if !plain {
-        match body.size_hint().exact() {
+        match framing.exact() {
             Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
             None => headers.remove(CONTENT_LENGTH),
         };
@@ -81,9 +92,11 @@ fn frame(headers: &mut HeaderMap, status: StatusCode, body: &Incoming) {
 
 /// A body from an endpoint.
 struct Watched {
-    incoming: Incoming,
+    framing: Framing,
     /// Until the body has ended; dropped with it before that, which closes the connection.
     home: Option<Home>,
+    /// Why it broke off, until that is told.
+    failed: Option<BodyError>,
     /// Of the request's body, which may still be on its way.
     progress: Option<Rc<Progress>>,
     /// How long to wait for the next piece.
@@ -125,35 +138,37 @@ impl http_body::Body for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let Some(home) = &mut this.home else {
+            return Poll::Ready(this.failed.take().map(Err));
+        };
+        let frame = match home.connection.poll_body(cx, &mut this.framing) {
             Poll::Pending => {
                 ready!(this.poll_stalled(cx));
-                this.home = None;
-                return Poll::Ready(Some(Err(BodyError::Stalled(this.idle))));
+                Some(Err(BodyError::Stalled(this.idle)))
             }
             Poll::Ready(frame) => frame,
         };
         this.pending = None;
-        let ended = match &frame {
-            None => true,
-            Some(Ok(frame)) => frame.is_trailers() || this.incoming.is_end_stream(),
-            Some(Err(_)) => {
-                this.home = None;
-                false
-            }
-        };
-        if ended && let Some(home) = this.home.take() {
+        if let Some(Err(error)) = frame {
+            // Told at the next turn: what came before goes out first.
+            (this.home, this.failed) = (None, Some(error));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if this.framing.has_ended()
+            && let Some(home) = this.home.take()
+        {
             home.give_back();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.home.is_none() && self.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.framing.exact().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

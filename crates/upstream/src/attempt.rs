@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::Response;
-use hyper::body::Incoming;
 use portcullis_core::problem::REQUEST_BROKEN;
 use portcullis_core::{Call, Problem};
 use tokio::time::Instant;
 
+use crate::codec::head::Head;
 use crate::connection::{Connection, Sent};
 use crate::endpoint::Endpoint;
 use crate::metrics::UpstreamMetrics;
@@ -169,7 +168,7 @@ impl Attempt<'_> {
         request: &mut Option<Ready>,
         now: std::time::Instant,
         call: &mut Call,
-    ) -> Result<(Response<Incoming>, Connection), Lost> {
+    ) -> Result<(Head, Connection), Lost> {
         let mut kept = self.pool.take(self.endpoint, now);
         loop {
             let reused = kept.is_some();
@@ -180,16 +179,16 @@ impl Attempt<'_> {
             let Some(outgoing) = request.take() else {
                 return Err(Lost::Request("it was sent already".to_owned()));
             };
-            let spare = if reused { request::copy(&outgoing) } else { None };
-            match (self.send(&mut connection, outgoing).await, spare) {
-                (Sent::Answered(response), _) => return Ok((response, connection)),
-                (Sent::Unsent(unsent), _) if reused => *request = Some(unsent),
-                (Sent::Unheard(_), Some(spare)) => {
+            match self.send(&mut connection, outgoing).await {
+                Sent::Answered(head) => return Ok((head, connection)),
+                Sent::Unsent(unsent) if reused => *request = Some(unsent),
+                // A method that may be sent twice (RFC 9110 section 9.2.2).
+                Sent::Unheard(_, Some(again)) if reused && again.method().is_idempotent() => {
                     call.attempts += 1;
-                    *request = Some(spare);
+                    *request = Some(again);
                 }
-                (Sent::Unsent(_), _) => return Err(Lost::Reset("closed at once".to_owned())),
-                (Sent::Unheard(lost) | Sent::Lost(lost), _) => return Err(lost),
+                Sent::Unsent(_) => return Err(Lost::Reset("closed at once".to_owned())),
+                Sent::Unheard(lost, _) | Sent::Lost(lost) => return Err(lost),
             }
             self.metrics.attempt(Outcome::Stale);
         }

@@ -1,32 +1,35 @@
-//! One HTTP/1.1 connection to an endpoint: the seam behind which the client's codec stands.
+//! One HTTP/1.1 connection to an endpoint. No task of its own: whoever waits for the answer moves
+//! the request on, so that nothing is handed from one task to another.
 //!
-//! The codec is hyper's, driven by a task of its own on this worker. Whatever takes its place has to
-//! offer this file's few functions: connect, send, ask whether it can be used again, close by
-//! dropping.
+//! While a request is out its bytes are written and its answer is read at the same time, since an
+//! endpoint may answer before it has read everything.
 
 use std::cell::Cell;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Response;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use http_body::Frame;
 use portcullis_core::BodyError;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
 use crate::attempt::Lost;
-use crate::request::{Outgoing, Ready};
+use crate::codec::Bad;
+use crate::codec::answer::{Framing, Taken};
+use crate::codec::head::{Head, Heads};
+use crate::codec::request::Sending;
+use crate::request::Ready;
 
-/// An answer's head may have this many bytes, and as many fields as hyper allows: 100.
-const HEAD_LIMIT: usize = 64 * 1024;
+/// What one read has room for at least, and, once much came, at most.
+const READ: usize = 8 * 1024;
+const LARGE_READ: usize = 64 * 1024;
 
 /// Whether a connection can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +42,22 @@ pub(crate) enum Readiness {
 
 /// A connection. Dropping it closes it, whatever is on its way.
 pub(crate) struct Connection {
-    sender: SendRequest<Outgoing>,
-    driver: AbortHandle,
+    wire: Box<Wire>,
     pub(crate) peer: SocketAddr,
-    /// Bytes that the endpoint has sent on it.
-    heard: Rc<Cell<u64>>,
     _open: Counted,
+}
+
+/// The socket and what is between it and us. On the heap: connections are handed on often.
+struct Wire {
+    stream: TcpStream,
+    input: BytesMut,
+    /// How much the next read has room for.
+    room: usize,
+    sending: Option<Sending>,
+    /// The buffer that the last request was written from.
+    spare: BytesMut,
+    /// True until the endpoint, or what it sent, says otherwise.
+    keep_alive: bool,
 }
 
 /// Counts for as long as it lives: a connection from the first try to connect until it is closed.
@@ -66,11 +79,12 @@ impl Drop for Counted {
 /// What came of sending a request.
 pub(crate) enum Sent {
     /// The head of the answer; the body follows on the same connection.
-    Answered(Response<Incoming>),
+    Answered(Head),
     /// Nothing of it was sent: the connection was gone already.
     Unsent(Ready),
-    /// It was sent, and the connection closed before a byte of the answer came.
-    Unheard(Lost),
+    /// It was sent, and the connection closed before a byte of the answer came. The request again,
+    /// when its body is in memory.
+    Unheard(Lost, Option<Ready>),
     Lost(Lost),
 }
 
@@ -89,7 +103,7 @@ impl Connection {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             let rest = u32::try_from(addresses.len() - place).unwrap_or(1);
             lost = match tokio::time::timeout(left / rest, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => return Self::start(stream, peer, open).await,
+                Ok(Ok(stream)) => return Self::start(stream, peer, open),
                 Ok(Err(error)) => Lost::Connect(format!("{peer}: {error}")),
                 Err(_) => Lost::ConnectTimeout(within),
             };
@@ -97,57 +111,187 @@ impl Connection {
         Err(lost)
     }
 
-    async fn start(stream: TcpStream, peer: SocketAddr, open: Counted) -> Result<Self, Lost> {
-        let failed = |error: &dyn Error| Lost::Connect(format!("{peer}: {}", causes(error)));
-        stream.set_nodelay(true).map_err(|error| failed(&error))?;
-        let heard = Rc::new(Cell::new(0));
-        let io = TokioIo::new(Heard { stream, bytes: Rc::clone(&heard) });
-        let handshake = Builder::new().max_header_size(HEAD_LIMIT).handshake(io).await;
-        let (sender, connection) = handshake.map_err(|error| failed(&error))?;
-        // What ends a connection is told to whoever waits on it; between requests it is no news.
-        let driver = tokio::task::spawn_local(async move {
-            let _ = connection.await;
-        });
-        Ok(Self { sender, driver: driver.abort_handle(), peer, heard, _open: open })
+    fn start(stream: TcpStream, peer: SocketAddr, open: Counted) -> Result<Self, Lost> {
+        stream.set_nodelay(true).map_err(|error| Lost::Connect(format!("{peer}: {error}")))?;
+        let wire = Wire {
+            stream,
+            input: BytesMut::new(),
+            room: READ,
+            sending: None,
+            spare: BytesMut::new(),
+            keep_alive: true,
+        };
+        Ok(Self { wire: Box::new(wire), peer, _open: open })
     }
 
     /// Sends a request and waits for the head of its answer, without a limit of time.
     pub(crate) async fn send(&mut self, request: Ready) -> Sent {
-        let before = self.heard.get();
-        match self.sender.try_send_request(*request).await {
-            Ok(response) if response.status() == http::StatusCode::SWITCHING_PROTOCOLS => {
-                Sent::Lost(Lost::BadAnswer("101 without having been asked to switch".to_owned()))
-            }
-            Ok(response) => Sent::Answered(response),
-            Err(mut failed) => match failed.take_message() {
-                Some(request) => Sent::Unsent(Box::new(request)),
-                None => match lost(failed.error()) {
-                    lost @ Lost::Reset(_) if self.heard.get() == before => Sent::Unheard(lost),
-                    lost => Sent::Lost(lost),
-                },
-            },
-        }
+        let wire = &mut *self.wire;
+        let method = request.method().clone();
+        wire.sending = Some(Sending::new(request, std::mem::take(&mut wire.spare)));
+        let (mut heads, mut heard) = (Heads::default(), false);
+        std::future::poll_fn(|cx| wire.poll_head(cx, &method, &mut heads, &mut heard)).await
     }
 
+    /// The next frame of the answer's body; the request's body goes on beside it.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        framing: &mut Framing,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.wire.poll_body(cx, framing));
+        if matches!(frame, Some(Err(_))) {
+            self.wire.keep_alive = false;
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Whether the next request can go out here. Costs no system call while nothing has come: the
+    /// runtime remembers that the last read left nothing.
     pub(crate) fn readiness(&self) -> Readiness {
-        if self.sender.is_closed() {
-            Readiness::Closed
-        } else if self.sender.is_ready() {
-            Readiness::Ready
-        } else {
-            Readiness::Busy
+        let wire = &*self.wire;
+        if !wire.keep_alive || !wire.input.is_empty() {
+            return Readiness::Closed;
+        }
+        if wire.sending.is_some() {
+            return Readiness::Busy;
+        }
+        match wire.stream.try_read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Readiness::Ready,
+            // The end, an error, or bytes that nobody asked for.
+            Ok(_) | Err(_) => Readiness::Closed,
         }
     }
 
     /// Waits until the last exchange is over; false when the connection closed instead.
     pub(crate) async fn settled(&mut self) -> bool {
-        self.sender.ready().await.is_ok()
+        let sent = std::future::poll_fn(|cx| self.wire.poll_sending(cx)).await;
+        self.wire.let_go();
+        sent.is_ok() && self.readiness() == Readiness::Ready
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
+/// Why a request did not go out to its end.
+enum Unsendable {
+    Body(BodyError),
+    /// The socket takes no more; what it has to say is read.
+    Wire,
+}
+
+impl Wire {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        heads: &mut Heads,
+        heard: &mut bool,
+    ) -> Poll<Sent> {
+        if let Poll::Ready(Err(Unsendable::Body(error))) = self.poll_sending(cx) {
+            return Poll::Ready(Sent::Lost(of_body(&error)));
+        } // Where writing failed, reading tells: an answer may have come before.
+        loop {
+            match heads.take(&mut self.input, method) {
+                Ok(Some(head)) => {
+                    self.keep_alive &= head.keep_alive;
+                    self.let_go();
+                    return Poll::Ready(Sent::Answered(head));
+                }
+                Ok(None) => {}
+                Err(Bad(rule)) => return Poll::Ready(Sent::Lost(Lost::BadAnswer(rule))),
+            }
+            let ended = match ready!(self.poll_fill(cx)) {
+                Ok(0) => "the connection closed".to_owned(),
+                Ok(_) => {
+                    *heard = true;
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            let lost = Lost::Reset(ended);
+            let begun = self.sending.as_ref().is_some_and(Sending::has_begun);
+            return Poll::Ready(match self.sending.take().and_then(Sending::take_back) {
+                _ if *heard => Sent::Lost(lost),
+                Some(request) if !begun => Sent::Unsent(request),
+                request => Sent::Unheard(lost, request),
+            });
+        }
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        framing: &mut Framing,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.sending.is_some() {
+            match self.poll_sending(cx) {
+                Poll::Ready(Ok(())) => self.let_go(),
+                Poll::Ready(Err(_)) => self.keep_alive = false, // the answer may be whole
+                Poll::Pending => {}
+            }
+        }
+        loop {
+            match framing.take(&mut self.input) {
+                Ok(Taken::Frame(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Taken::End) => return Poll::Ready(None),
+                Ok(Taken::More) => {}
+                Err(Bad(rule)) => return Poll::Ready(Some(Err(BodyError::Broken(rule)))),
+            }
+            let closed = match ready!(self.poll_fill(cx)) {
+                Ok(0) => framing.close().map_err(|Bad(rule)| rule),
+                Ok(_) => continue,
+                Err(error) => Err(error.to_string()),
+            };
+            self.keep_alive = false;
+            if let Err(why) = closed {
+                return Poll::Ready(Some(Err(BodyError::Broken(why))));
+            }
+        }
+    }
+
+    /// Reads what there is; 0 for the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < READ / 2 {
+            self.input.reserve(self.room);
+        }
+        let count = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
+        // Whoever sends much at once goes on doing so.
+        self.room = if count >= self.room { LARGE_READ } else { READ };
+        Poll::Ready(Ok(count))
+    }
+
+    /// Writes the request for as long as the socket takes it. Ready when all of it has gone out.
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unsendable>> {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Ok(())) };
+        loop {
+            let body = sending.poll_body(cx).map_err(Unsendable::Body)?;
+            if sending.has_output() {
+                let stream = Pin::new(&mut self.stream);
+                match ready!(stream.poll_write_vectored(cx, &sending.output())) {
+                    Ok(0) | Err(_) => return Poll::Ready(Err(Unsendable::Wire)),
+                    Ok(count) => sending.wrote(count),
+                }
+                continue;
+            }
+            ready!(body);
+            if sending.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Forgets a request that has gone out and was answered: until then it may have to be sent again.
+    fn let_go(&mut self) {
+        if let Some(sending) = self.sending.take_if(|sending| sending.is_done()) {
+            self.spare = sending.into_buffer();
+        }
+    }
+}
+
+/// What it means that the client's body failed.
+fn of_body(error: &BodyError) -> Lost {
+    match error {
+        BodyError::TooLarge { limit } => Lost::TooLarge(*limit),
+        _ => Lost::Request(causes(error)),
     }
 }
 
@@ -155,24 +299,6 @@ impl Drop for Connection {
 fn in_turn(addresses: &[SocketAddr], first: usize) -> impl Iterator<Item = SocketAddr> {
     let begin = first.checked_rem(addresses.len()).unwrap_or(0);
     addresses.iter().cycle().skip(begin).take(addresses.len()).copied()
-}
-
-/// What an error of the codec means.
-fn lost(error: &hyper::Error) -> Lost {
-    let text = causes(error);
-    if let Some(body) = error.source().and_then(|source| source.downcast_ref::<BodyError>()) {
-        return match body {
-            BodyError::TooLarge { limit } => Lost::TooLarge(*limit),
-            _ => Lost::Request(text),
-        };
-    }
-    if error.is_user() {
-        Lost::Request(text)
-    } else if error.is_parse() {
-        Lost::BadAnswer(text)
-    } else {
-        Lost::Reset(text)
-    }
 }
 
 /// An error and what is behind it, in one line.
@@ -184,72 +310,4 @@ fn causes(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// A stream that counts what it hears. Whether a kept connection was stale or its endpoint sick
-/// shows in whether a byte of an answer came.
-struct Heard {
-    stream: TcpStream,
-    bytes: Rc<Cell<u64>>,
-}
-
-impl AsyncRead for Heard {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let came = buf.filled().len().saturating_sub(before);
-        self.bytes.set(self.bytes.get() + came as u64);
-        polled
-    }
-}
-
-impl AsyncWrite for Heard {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_address_has_its_turn_once() {
-        let ports = |first| {
-            let addresses: Vec<SocketAddr> =
-                (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect();
-            in_turn(&addresses, first).map(|address| address.port()).collect::<Vec<_>>()
-        };
-        assert_eq!(ports(0), [1, 2, 3]);
-        assert_eq!(ports(4), [2, 3, 1]);
-        assert_eq!(in_turn(&[], 7).count(), 0);
-    }
 }

@@ -8,8 +8,11 @@
 
 mod answer;
 mod attempt;
+mod codec;
 mod connection;
 mod endpoint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod metrics;
 mod plan;
 mod pool;

@@ -10,7 +10,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING,
 };
 use http::uri::PathAndQuery;
-use http::{Method, Request, Uri};
+use http::{Method, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, BodyError, Problem, headers};
@@ -57,15 +57,11 @@ pub(crate) fn write(outbound: Outbound) -> Result<Ready, Problem> {
     if let Some(host) = host {
         headers.insert(HOST, host);
     }
-    Ok(assemble(method, path_and_query.into(), headers, body))
-}
-
-fn assemble(method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Ready {
     let mut request = Box::new(Request::new(Outgoing::new(body)));
     *request.method_mut() = method;
-    *request.uri_mut() = uri;
+    *request.uri_mut() = path_and_query.into();
     *request.headers_mut() = headers;
-    request
+    Ok(request)
 }
 
 /// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
@@ -99,16 +95,6 @@ fn expects_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// A second copy, for a method that may be sent twice (RFC 9110 section 9.2.2) and a body that is
-/// in memory.
-pub(crate) fn copy(request: &Request<Outgoing>) -> Option<Ready> {
-    if !request.method().is_idempotent() {
-        return None;
-    }
-    let body = request.body().body.replay()?;
-    Some(assemble(request.method().clone(), request.uri().clone(), request.headers().clone(), body))
-}
-
 /// A request's body on its way to an endpoint.
 pub(crate) struct Outgoing {
     body: Body,
@@ -120,6 +106,15 @@ impl Outgoing {
     fn new(body: Body) -> Self {
         let progress = (!body.can_replay() && !body.is_end_stream()).then(Progress::new);
         Self { body, progress }
+    }
+
+    /// The body once more, when it is in memory.
+    pub(crate) fn replay(&self) -> Option<Body> {
+        self.body.replay()
+    }
+
+    pub(crate) fn restore(&mut self, body: Body) {
+        self.body = body;
     }
 
     pub(crate) fn progress(&self) -> Option<Rc<Progress>> {
@@ -221,12 +216,5 @@ mod tests {
         let request = written(Method::GET, &[("cookie", "a=1"), ("cookie", "b=2")], Body::Empty);
         let cookies: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
-    }
-
-    #[test]
-    fn only_what_may_be_sent_twice_is_copied() {
-        assert!(copy(&written(Method::GET, &[], Body::Empty)).is_some());
-        assert!(copy(&written(Method::PUT, &[], Body::full("x"))).is_some());
-        assert!(copy(&written(Method::POST, &[], Body::full("x"))).is_none());
     }
 }

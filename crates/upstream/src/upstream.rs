@@ -170,14 +170,14 @@ impl Upstream {
             now = worker.clock.now();
             call.duration = now.saturating_duration_since(started);
             match answered {
-                Ok((response, connection)) => {
+                Ok((head, connection)) => {
                     pools.keep_swept();
-                    let status = response.status().as_u16();
+                    let status = head.status.as_u16();
                     let reason = || format!("{}: answered {status}", pool.label);
                     trial.end(Outcome::of_status(status), now, reason);
                     let home = Home { pool: Rc::clone(pool), connection };
                     let idle = self.timeouts.idle;
-                    return Ok(answer::receive(response, &method, home, progress, idle));
+                    return Ok(answer::receive(head, &method, home, progress, idle));
                 }
                 Err(lost) => {
                     let reason = || format!("{}: {}", pool.label, lost.reason());

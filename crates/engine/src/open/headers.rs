@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue, TE};
+use http::header::{HeaderName, HeaderValue, TE, TRAILER};
 use portcullis_core::headers;
 
 use super::forwarded::is_hint;
@@ -18,6 +18,26 @@ pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, believed: bool
     });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if headers.contains_key(TRAILER) {
+        announce(headers, identity);
+    }
+}
+
+/// Trailers that are announced travel on: none of them may say who asks, or frame a message.
+fn announce(headers: &mut HeaderMap, identity: &IdentityHeaders) {
+    let values = headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase());
+    let harmless = |name: &String| {
+        !headers::is_hop_by_hop(name)
+            && !matches!(name.as_str(), "" | "host" | "content-length" | "authorization" | "cookie")
+            && !is_hint(name)
+            && !identity.contains(name)
+    };
+    let kept = names.filter(harmless).collect::<Vec<_>>().join(", ");
+    match HeaderValue::try_from(kept).ok().filter(|kept| !kept.is_empty()) {
+        Some(kept) => drop(headers.insert(TRAILER, kept)),
+        None => drop(headers.remove(TRAILER)),
     }
 }
 
@@ -92,6 +112,13 @@ mod tests {
             ("x_other", "kept"),
         ];
         assert_eq!(left(true, &headers), ["x-user-ident: kept", "x_other: kept"]);
+    }
+
+    #[test]
+    fn nobody_is_announced_behind_the_body() {
+        let headers = [("trailer", "X-Sum, X_User_Id,, Content-Length, X-Real-IP, te")];
+        assert_eq!(left(true, &headers), ["trailer: x-sum"]);
+        assert_eq!(left(true, &[("trailer", "x-user-id")]), [""; 0]);
     }
 
     #[test]
