@@ -1,5 +1,6 @@
 //! `run`: start, the banner, signals, reloads, the end.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub fn run_with(source: &Source, ready: impl FnOnce()) -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false) // it would tell of a closed standard error there, and panic
         .init();
     let mut watch = Watch::new(&source.paths);
