@@ -42,12 +42,23 @@ impl Peer {
 pub struct Claims {
     /// The issuer's name in the configuration.
     pub issuer: Arc<str>,
+    /// `sub`, for the record.
+    pub subject: Option<Arc<str>>,
     pub all: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Claims {
-    /// The claim at a dotted path: `sub`, `org.id`.
+    pub fn new(issuer: Arc<str>, all: serde_json::Map<String, serde_json::Value>) -> Self {
+        let subject = all.get("sub").and_then(|sub| sub.as_str()).map(Arc::from);
+        Self { issuer, subject, all }
+    }
+
+    /// The claim of this name, such as `sub` or `https://shop.example/roles`, or else at this
+    /// dotted path, such as `org.id`.
     pub fn at(&self, path: &str) -> Option<&serde_json::Value> {
+        if let Some(claim) = self.all.get(path) {
+            return Some(claim);
+        }
         let mut parts = path.split('.');
         let first = self.all.get(parts.next()?)?;
         parts.try_fold(first, |value, part| value.get(part))
@@ -164,7 +175,7 @@ mod tests {
     #[test]
     fn claims_are_found_by_dotted_path() {
         let all = serde_json::json!({ "sub": "u-1", "org": { "id": 7 }, "roles": ["a"] });
-        let claims = Claims { issuer: "shop".into(), all: all.as_object().unwrap().clone() };
+        let claims = Claims::new("shop".into(), all.as_object().unwrap().clone());
         assert_eq!(claims.text("sub").as_deref(), Some("u-1"));
         assert_eq!(claims.text("org.id").as_deref(), Some("7"));
         assert_eq!(claims.text("roles"), None);

@@ -35,19 +35,15 @@ pub struct RouteFacts {
     pub kinds: Vec<&'static str>,
 }
 
-/// The desk at which a block becomes a plan.
-pub struct Planner<'a> {
+/// Where plans are made: what the configuration says and where, and the files that it names.
+pub struct Reader<'a> {
     pub out: &'a mut Diagnostics,
     pub sources: &'a Sources,
-    pub shared: &'a Shared,
-    pub route: &'a RouteFacts,
-    /// True when the block is the inherited one, without a change by the route.
-    pub inherited: bool,
     /// Files that were read: a change of one of them is a change of the configuration.
     pub files: &'a mut Vec<PathBuf>,
 }
 
-impl Planner<'_> {
+impl Reader<'_> {
     /// The text of a file that the configuration names, relative to the file that names it.
     /// Says in the diagnostics why not.
     pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
@@ -69,6 +65,24 @@ impl Planner<'_> {
                 None
             }
         }
+    }
+}
+
+/// The desk at which a block becomes a plan.
+pub struct Planner<'a> {
+    pub out: &'a mut Diagnostics,
+    pub sources: &'a Sources,
+    pub shared: &'a Shared,
+    pub route: &'a RouteFacts,
+    /// True when the block is the inherited one, without a change by the route.
+    pub inherited: bool,
+    pub files: &'a mut Vec<PathBuf>,
+}
+
+impl Planner<'_> {
+    pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
+        let (out, sources, files) = (&mut *self.out, self.sources, &mut *self.files);
+        Reader { out, sources, files }.read(path, named_at)
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use portcullis_config::{Decode, Diagnostics, Node, Sources, Span, Spanned};
-use portcullis_policies::{Kind, Planned, Shared};
+use portcullis_policies::{Kind, Planned, Reader, Shared};
 use portcullis_upstream::UpstreamPlan;
 
 use crate::open::forwarded::Trusted;
@@ -95,7 +95,10 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     let file = FileSettings::decode(root, out)?;
     let mut files = Vec::new();
     let shared = Shared {
-        issuers: portcullis_policies::issuers::plan_issuers(&file.issuers, out),
+        issuers: portcullis_policies::issuers::plan_issuers(
+            &file.issuers,
+            &mut Reader { out, sources, files: &mut files },
+        ),
         tiers: portcullis_policies::rate_limit::plan_tiers(&file.tiers, out),
     };
     let upstreams = upstreams(&file, out);

@@ -1,0 +1,166 @@
+//! Keys: from a JSON Web Key Set (RFC 7517), or a shared secret. What a key may verify is decided
+//! here, once, by what it is; no token's header can talk it into something else.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::Value;
+
+/// More keys than this of one issuer are not kept.
+pub const MOST_KEYS: usize = 100;
+/// RSA keys that are shorter can be broken (RFC 7518 section 3.3).
+const RSA_BITS: usize = 2048;
+
+/// One usable key.
+pub struct Key {
+    pub id: Option<Box<str>>,
+    pub key: DecodingKey,
+    /// The algorithms that it can verify, whatever a token says.
+    pub fits: Vec<Algorithm>,
+}
+
+/// The usable keys of a set, and why the others are not.
+pub fn usable(document: &Value) -> Result<(Vec<Key>, Vec<String>), String> {
+    let all = document.get("keys").and_then(Value::as_array).ok_or("it has no list `keys`")?;
+    let (mut keys, mut skipped) = (Vec::new(), Vec::new());
+    for value in all.iter().take(MOST_KEYS) {
+        match key(value) {
+            Ok(key) => keys.push(key),
+            Err(why) => {
+                let id = value.get("kid").and_then(Value::as_str).unwrap_or("without a kid");
+                skipped.push(format!("{}: {why}", id.chars().take(64).collect::<String>()));
+            }
+        }
+    }
+    if all.len() > MOST_KEYS {
+        skipped.push(format!("{} keys beyond the first {MOST_KEYS}", all.len() - MOST_KEYS));
+    }
+    Ok((keys, skipped))
+}
+
+/// The usable keys in the bytes of a set.
+pub fn parse(body: &[u8]) -> Result<(Vec<Key>, Vec<String>), String> {
+    let document = serde_json::from_slice(body).map_err(|error| format!("it is no JSON: {error}"));
+    usable(&document?)
+}
+
+/// A shared secret, for HMAC only.
+pub fn secret(secret: &[u8], fits: Vec<Algorithm>) -> Key {
+    Key { id: None, key: DecodingKey::from_secret(secret), fits }
+}
+
+/// The bytes that a secret must have for an algorithm (RFC 7518 section 3.2).
+pub fn secret_length(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::HS384 => 48,
+        Algorithm::HS512 => 64,
+        _ => 32,
+    }
+}
+
+fn key(value: &Value) -> Result<Key, String> {
+    let jwk: Jwk = serde_json::from_value(value.clone()).map_err(|error| error.to_string())?;
+    if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
+        return Err("its use is not sig".to_owned());
+    }
+    let verifies = |all: &Vec<KeyOperations>| all.contains(&KeyOperations::Verify);
+    if jwk.common.key_operations.as_ref().is_some_and(|all| !verifies(all)) {
+        return Err("its key_ops have no verify".to_owned());
+    }
+    let family = family(&jwk.algorithm)?;
+    let own: Option<Algorithm> = match value.get("alg") {
+        None => None,
+        Some(name) => {
+            let known = name.as_str().and_then(|name| name.parse().ok());
+            Some(known.ok_or("its alg is not known")?)
+        }
+    };
+    let fits: Vec<_> =
+        family.iter().copied().filter(|one| own.is_none_or(|own| own == *one)).collect();
+    if fits.is_empty() {
+        return Err("its alg does not fit its type".to_owned());
+    }
+    let key = DecodingKey::from_jwk(&jwk).map_err(|error| error.to_string())?;
+    Ok(Key { id: jwk.common.key_id.map(Box::from), key, fits })
+}
+
+/// What a key of this type can verify. Secrets are no part of a set that everybody can read.
+fn family(parameters: &AlgorithmParameters) -> Result<&'static [Algorithm], String> {
+    Ok(match parameters {
+        AlgorithmParameters::RSA(rsa) => {
+            let modulus = BASE64_URL_SAFE_NO_PAD.decode(&rsa.n).unwrap_or_default();
+            let leading = modulus.iter().take_while(|byte| **byte == 0).count();
+            if (modulus.len() - leading) * 8 < RSA_BITS {
+                return Err(format!("it is shorter than {RSA_BITS} bits"));
+            }
+            &[
+                Algorithm::RS256,
+                Algorithm::RS384,
+                Algorithm::RS512,
+                Algorithm::PS256,
+                Algorithm::PS384,
+                Algorithm::PS512,
+            ]
+        }
+        AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
+            EllipticCurve::P256 => &[Algorithm::ES256],
+            EllipticCurve::P384 => &[Algorithm::ES384],
+            _ => return Err("its curve is neither P-256 nor P-384".to_owned()),
+        },
+        AlgorithmParameters::OctetKeyPair(pair) => match pair.curve {
+            EllipticCurve::Ed25519 => &[Algorithm::EdDSA],
+            _ => return Err("its curve is not Ed25519".to_owned()),
+        },
+        AlgorithmParameters::OctetKey(_) => return Err("a secret is no public key".to_owned()),
+        _ => return Err("its type is not known".to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// RFC 7517 appendix A.1, and RFC 8037 appendix A.2.
+    fn set() -> Value {
+        json!({ "keys": [
+            { "kty": "EC", "crv": "P-256", "kid": "1", "use": "enc",
+              "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+              "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM" },
+            { "kty": "EC", "crv": "P-256", "kid": "2",
+              "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+              "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM" },
+            { "kty": "RSA", "kid": "2011-04-29", "alg": "RS256", "e": "AQAB",
+              "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw" },
+            { "kty": "RSA", "kid": "short", "e": "AQAB", "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W" },
+            { "kty": "OKP", "crv": "Ed25519", "kid": "ed",
+              "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" },
+            { "kty": "oct", "kid": "secret", "k": "c2VjcmV0" },
+            { "kty": "EC", "crv": "P-256", "kid": "mixed", "alg": "RS256",
+              "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+              "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM" },
+            { "kty": "EC", "kid": "signs", "key_ops": ["sign"], "crv": "P-256",
+              "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+              "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM" },
+            "no key"
+        ] })
+    }
+
+    #[test]
+    fn a_bad_key_is_skipped_and_named_and_the_others_are_kept() {
+        let (keys, skipped) = usable(&set()).unwrap();
+        let ids: Vec<_> = keys.iter().map(|key| key.id.as_deref().unwrap()).collect();
+        assert_eq!(ids, ["2", "2011-04-29", "ed"]);
+        let fits: Vec<_> = keys.iter().map(|key| key.fits.clone()).collect();
+        assert_eq!(fits, [[Algorithm::ES256], [Algorithm::RS256], [Algorithm::EdDSA]]);
+        let named: Vec<_> = skipped.iter().map(|why| why.split(':').next().unwrap()).collect();
+        assert_eq!(named, ["1", "short", "secret", "mixed", "signs", "without a kid"]);
+    }
+
+    #[test]
+    fn what_is_no_set_is_told() {
+        assert!(parse(b"<html>").is_err() && parse(b"{}").is_err() && parse(b"[]").is_err());
+        assert!(parse(b"{\"keys\":[]}").unwrap().0.is_empty());
+    }
+}
