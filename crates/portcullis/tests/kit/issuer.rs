@@ -113,8 +113,10 @@ impl Issuer {
             Mood::Empty => Answer::json(json!({ "keys": [] })),
             Mood::Slow => Answer::json(set).after(Duration::from_secs(30)),
         };
+        let document = json!({ "issuer": self.url(), "jwks_uri": self.jwks_url() });
+        let discovery = Rule::at("/.well-known/openid-configuration", Answer::json(document));
         let missing = Answer { status: 404, content: Content::Nothing, ..Answer::default() };
-        self.upstream.set_rules(vec![Rule::at(KEY_SET, answer), Rule::always(missing)]);
+        self.upstream.set_rules(vec![Rule::at(KEY_SET, answer), discovery, Rule::always(missing)]);
         Ok(())
     }
 
