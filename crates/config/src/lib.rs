@@ -56,6 +56,7 @@ mod shape;
 mod source;
 mod suggest;
 mod text;
+mod timestamp;
 mod words;
 
 pub use decode::{Decode, Secret};
@@ -70,6 +71,7 @@ pub use schema::{Definitions, ObjectSchema, document};
 pub use shape::{Named, NamedEntry, OneOrMany, OrOff, Spanned};
 pub use source::{Position, SourceId, Sources, Span};
 pub use suggest::did_you_mean;
+pub use timestamp::Timestamp;
 
 /// What the macros of this crate expand to. Not for anyone else.
 #[doc(hidden)]

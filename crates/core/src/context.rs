@@ -7,13 +7,20 @@ use crate::mapping::{Scope, Value};
 use crate::template::{Lookup, Reference};
 
 /// The variables of every program, without the `$`.
-pub const VARIABLES: [&str; 5] = ["jwt", "headers", "query", "path", "request"];
+pub const VARIABLES: [&str; 6] = ["jwt", "consumer", "headers", "query", "path", "request"];
 
 impl Scope for Exchange {
     fn variable(&self, name: &str) -> Value {
         match name {
             "jwt" => self.jwt.as_ref().map_or(Value::NULL, |claims| {
                 Value::json(&serde_json::Value::Object(claims.all.clone()))
+            }),
+            "consumer" => self.consumer.as_ref().map_or(Value::NULL, |consumer| {
+                let tier = consumer.tier.as_deref().map_or(Value::NULL, Value::text);
+                Value::object([
+                    ("name".to_owned(), Value::text(&consumer.name)),
+                    ("tier".to_owned(), tier),
+                ])
             }),
             "headers" => Value::object(self.request.headers.keys().map(|name| {
                 let value = self.header(name.as_str()).map_or(Value::NULL, Value::text);

@@ -75,6 +75,14 @@ impl Claims {
     }
 }
 
+/// A program that asks with a key.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    pub tier: Option<Arc<str>>,
+}
+
 /// One request and what has become of it.
 pub struct Exchange {
     pub worker: Rc<Worker>,
@@ -89,6 +97,9 @@ pub struct Exchange {
     pub body: Body,
     pub params: Params,
     pub jwt: Option<Arc<Claims>>,
+    pub consumer: Option<Arc<Consumer>>,
+    /// A key vouched for the request where a key or a token is enough.
+    pub needs_no_token: bool,
     /// How much of the body a policy may read into memory, in bytes.
     pub buffer_limit: u64,
     pub record: Record,
@@ -120,6 +131,8 @@ impl Exchange {
             body,
             params: Params::new(),
             jwt: None,
+            consumer: None,
+            needs_no_token: false,
             buffer_limit,
             record,
             answer_headers: http::HeaderMap::new(),

@@ -21,7 +21,7 @@ pub mod worker;
 pub use body::{Body, BodyError};
 pub use build::{Build, Parts, Task};
 pub use clock::Clock;
-pub use exchange::{Claims, Exchange, Params, Peer};
+pub use exchange::{Claims, Consumer, Exchange, Params, Peer};
 pub use path::{CanonicalPath, PathError};
 pub use policy::{LocalBoxFuture, Policy, Response, Step, Verdict};
 pub use problem::{Code, FieldError, Origin, Problem, Reply};

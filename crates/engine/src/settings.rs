@@ -9,6 +9,7 @@ use crate::plan::policies::PoliciesBlock;
 use portcullis_config::{
     Bytes, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned, choices, settings,
 };
+use portcullis_policies::consumers::ConsumerSettings;
 use portcullis_policies::issuers::IssuerSettings;
 use portcullis_policies::rate_limit::TierSettings;
 use portcullis_upstream::UpstreamSettings;
@@ -34,6 +35,8 @@ settings! {
         pub issuers: Named<IssuerSettings> = "{}",
         /// How much each kind of client may ask for.
         pub tiers: Named<TierSettings> = "{}",
+        /// Programs that ask with a key.
+        pub consumers: Named<ConsumerSettings> = "{}",
         /// Named groups of endpoints.
         pub upstreams: Named<UpstreamSettings> = "{}",
         /// Policies on every route, unless a route says otherwise.

@@ -27,12 +27,13 @@ pub fn schema(definitions: &mut Definitions) -> serde_json::Value {
 pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>> {
     let text = Spanned::<String>::decode(block, planner.out)?;
     let program = planner.program(&text)?;
-    if program.uses("jwt") && !planner.route.kinds.contains(&"jwt") {
-        planner
-            .out
-            .error(text.span, "$jwt is empty here: the route has no policy jwt")
-            .hint("add jwt to the route, or ask for something else");
-        return None;
+    for (variable, kind) in [("jwt", "jwt"), ("consumer", "api_key")] {
+        if program.uses(variable) && !planner.route.kinds.contains(&kind) {
+            let message = format!("${variable} is empty here: the route has no policy {kind}");
+            let problem = planner.out.error(text.span, message);
+            problem.hint(format!("add {kind} to the route, or ask for something else"));
+            return None;
+        }
     }
     Some(Box::new(Plan(Arc::new(program))))
 }

@@ -4,7 +4,7 @@
 use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
-use crate::{authorize, jwt, rate_limit, transform, validate};
+use crate::{api_key, authorize, jwt, rate_limit, transform, validate};
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
 pub struct Kind {
@@ -18,6 +18,12 @@ pub struct Kind {
 }
 
 pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "api_key",
+        because: "it is cheaper than a signature, and may make a token needless",
+        schema: api_key::schema,
+        plan: api_key::plan,
+    },
     Kind {
         name: "jwt",
         because: "who asks is known before anything that depends on it is decided",

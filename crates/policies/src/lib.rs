@@ -3,8 +3,10 @@
 //! A policy's settings (its block in the YAML), behaviour and unit tests live in one file or folder;
 //! one line in [`kinds::KINDS`] registers it.
 
+pub mod api_key;
 pub mod authorize;
 mod bodies;
+pub mod consumers;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod issuers;
@@ -24,6 +26,7 @@ use portcullis_core::metrics::Metric;
 /// Every way in which a policy fails a request.
 pub fn codes() -> Vec<&'static Code> {
     [
+        api_key::CODES,
         jwt::CODES,
         authorize::CODES,
         rate_limit::CODES,

@@ -8,8 +8,9 @@ use http::HeaderName;
 use portcullis_config::{Diagnostics, Sources, Span, Spanned};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
-use portcullis_core::{Build, Policy};
+use portcullis_core::{Build, Policy, headers};
 
+use crate::consumers::Consumers;
 use crate::issuers::IssuerPlan;
 use crate::rate_limit::TierPlan;
 
@@ -21,6 +22,7 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 pub struct Shared {
     pub issuers: Plans<IssuerPlan>,
     pub tiers: Plans<TierPlan>,
+    pub consumers: Arc<Consumers>,
 }
 
 /// Plans by name. `None`: it is there and could not be understood, and there are complaints.
@@ -91,6 +93,24 @@ impl Planner<'_> {
     pub fn program(&mut self, text: &Spanned<String>) -> Option<Program> {
         program(text, &VARIABLES, self.sources, self.out)
     }
+}
+
+/// The name of a header by which upstreams learn who asks: one without a meaning of its own.
+pub fn identity_name(name: &str, span: Span, out: &mut Diagnostics) -> Option<HeaderName> {
+    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+        out.error(span, format!("`{name}` is no header"));
+        return None;
+    };
+    let text = header.as_str();
+    let taken = matches!(text, "host" | "authorization" | "cookie" | "expect" | "trailer")
+        || text.starts_with("content-")
+        || headers::is_hop_by_hop(text);
+    if taken {
+        out.error(span, format!("`{name}` has a meaning of its own"))
+            .hint("choose a name such as x-user-id");
+        return None;
+    }
+    Some(header)
 }
 
 /// Compiles a program; its mistakes are shown where they stand in the file.

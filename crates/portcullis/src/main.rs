@@ -52,8 +52,19 @@ enum Verb {
     /// Write the generated pages of the reference into a folder.
     #[command(hide = true)]
     Reference { folder: std::path::PathBuf },
+    /// Keys of consumers.
+    Key {
+        #[command(subcommand)]
+        verb: KeyVerb,
+    },
     /// Print the version.
     Version,
+}
+
+#[derive(Subcommand)]
+enum KeyVerb {
+    /// Print a new key once, and the line that belongs into `consumers`.
+    New,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Explain(explain) => verbs::explain(&explain),
         Verb::Schema => verbs::schema(),
         Verb::Reference { folder } => reference::write(&folder),
+        Verb::Key { verb: KeyVerb::New } => verbs::new_key(),
         Verb::Version => verbs::version(),
     }
 }

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use portcullis_config::{ProcessEnvironment, document};
 use portcullis_core::CanonicalPath;
 use portcullis_engine::plan::RoutePlan;
 use portcullis_engine::router::{Explanation, Missed, Query, Router};
 use portcullis_engine::settings::FileSettings;
 use portcullis_engine::{Loaded, Source, load};
+use portcullis_policies::consumers::digest_of;
 
 use crate::console::{print, tell};
 
@@ -55,6 +58,21 @@ pub fn schema() -> ExitCode {
 
 pub fn version() -> ExitCode {
     print(&format!("portcullis {}\n", env!("CARGO_PKG_VERSION")))
+}
+
+/// 32 random bytes: nobody guesses them, so a plain digest keeps them.
+pub fn new_key() -> ExitCode {
+    let mut bytes = [0; 32];
+    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+        tell("error: the system gives no random bytes");
+        return ExitCode::FAILURE;
+    }
+    let key = format!("pck_{}", BASE64_URL_SAFE_NO_PAD.encode(bytes));
+    print(&format!(
+        "{key}\n\nGive it to the consumer: it is not shown again. In the configuration:\n\n\
+         consumers:\n  NAME: {{ keys: [{{ sha256: {} }}] }}\n",
+        digest_of(&key)
+    ))
 }
 
 #[derive(clap::Args)]

@@ -57,6 +57,7 @@ pub fn open(
         listener: Arc::clone(&peer.listener),
         route: None,
         subject: None,
+        consumer: None,
         status: 0,
         bytes_in: declared.unwrap_or(0),
         bytes_out: 0,

@@ -100,7 +100,14 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
             &mut Reader { out, sources, files: &mut files },
         ),
         tiers: portcullis_policies::rate_limit::plan_tiers(&file.tiers, out),
+        consumers: Arc::default(),
     };
+    let consumers = portcullis_policies::consumers::plan_consumers(
+        &file.consumers,
+        |tier| shared.tiers.contains_key(tier),
+        out,
+    );
+    let shared = Shared { consumers: Arc::new(consumers), ..shared };
     let upstreams = upstreams(&file, out);
     let inherited = file.policies.0.clone();
     let mut desk = routes::Desk { sources, shared: &shared, inherited, files: &mut files, out };

@@ -46,6 +46,9 @@ pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bo
     if let Some(subject) = &record.subject {
         text(out, r#","subject":"#, subject);
     }
+    if let Some(consumer) = &record.consumer {
+        text(out, r#","consumer":"#, consumer);
+    }
     if let Some(agent) = &record.user_agent {
         text(out, r#","user_agent":"#, &String::from_utf8_lossy(agent.as_bytes()));
     }

@@ -17,13 +17,11 @@ use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use portcullis_config::{
     Decode, Definitions, Named, Node, OneOrMany, Spanned, choices, did_you_mean, settings,
 };
-use portcullis_core::{
-    Build, Claims, Code, Event, Exchange, Live, Outcome, Policy, Problem, Step, headers,
-};
+use portcullis_core::{Build, Claims, Code, Event, Exchange, Live, Outcome, Policy, Problem, Step};
 use serde_json::Value;
 
 use crate::issuers::{IssuerPlan, NoKey};
-use crate::planner::{Planned, Planner, fingerprint};
+use crate::planner::{Planned, Planner, fingerprint, identity_name};
 use place::Place;
 use remembered::Remembered;
 use verify::{Refusal, Trusted, Verified, verify};
@@ -155,18 +153,7 @@ fn identity_header(
     span: portcullis_config::Span,
     planner: &mut Planner<'_>,
 ) -> Option<(HeaderName, Box<str>)> {
-    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-        planner.out.error(span, format!("`{name}` is no header"));
-        return None;
-    };
-    let taken = matches!(header.as_str(), "host" | "authorization" | "cookie" | "content-length")
-        || header.as_str().starts_with("content-")
-        || headers::is_hop_by_hop(header.as_str());
-    if taken {
-        let problem = planner.out.error(span, format!("`{name}` has a meaning of its own"));
-        problem.hint("choose a name such as x-user-id");
-        return None;
-    }
+    let header = identity_name(name, span, planner.out)?;
     let path = claim.trim_start_matches('.');
     if path.is_empty() || path.contains(['$', '|', '[', ' ', '(']) {
         let problem = planner.out.error(claim.span, format!("`{}` is no claim", claim.shown()));
@@ -227,7 +214,7 @@ impl Policy for Jwt {
         let found = place::find(&self.places, &exchange.request.headers);
         let token = match found {
             Ok(Some(token)) => token,
-            Ok(None) if !self.required => {
+            Ok(None) if !self.required || exchange.needs_no_token => {
                 exchange.record.event(Event::new(NAME, Outcome::Skipped));
                 return Step::Next;
             }

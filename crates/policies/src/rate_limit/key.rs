@@ -13,6 +13,7 @@ const LONGEST: usize = 128;
 
 #[derive(Clone, Debug)]
 pub enum Key {
+    Consumer,
     Claim(Box<str>),
     ClientIp,
     Header(Box<str>),
@@ -23,7 +24,7 @@ pub enum Key {
 /// always the last resort.
 pub fn plan(keys: &[Spanned<String>], planner: &mut Planner<'_>) -> Option<Vec<Key>> {
     if keys.is_empty() {
-        return Some(vec![Key::Claim("sub".into()), Key::ClientIp]);
+        return Some(vec![Key::Consumer, Key::Claim("sub".into()), Key::ClientIp]);
     }
     let mut plans: Vec<Key> = keys.iter().map(|key| one(key, planner)).collect::<Option<_>>()?;
     plans.push(Key::ClientIp);
@@ -33,6 +34,15 @@ pub fn plan(keys: &[Spanned<String>], planner: &mut Planner<'_>) -> Option<Vec<K
 fn one(key: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Key> {
     match key.split_once('.') {
         None if key.as_str() == "client_ip" => Some(Key::ClientIp),
+        None if key.as_str() == "consumer" => {
+            if planner.route.kinds.contains(&"api_key") {
+                return Some(Key::Consumer);
+            }
+            let message = "`consumer` needs the policy api_key, which this route lacks";
+            let problem = planner.out.error(key.span, message);
+            problem.hint("count by client_ip here: rate_limit: { key: client_ip }");
+            None
+        }
         Some(("jwt", claim)) if !claim.is_empty() => {
             if planner.route.kinds.contains(&"jwt") {
                 return Some(Key::Claim(claim.into()));
@@ -54,7 +64,7 @@ fn one(key: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Key> {
             planner
                 .out
                 .error(key.span, format!("`{}` says not who is counted", key.shown()))
-                .hint("write jwt.CLAIM, client_ip, header.NAME, or path.NAME of the route's path");
+                .hint("write consumer, jwt.CLAIM, client_ip, header.NAME, or path.NAME of the route's path");
             None
         }
     }
@@ -66,6 +76,7 @@ pub fn read(keys: &[Key], exchange: &Exchange, tier: &str) -> String {
     let _ = writeln!(out, "{tier}");
     for key in keys {
         let value = match key {
+            Key::Consumer => exchange.consumer.as_ref().map(|consumer| (&*consumer.name).into()),
             Key::Claim(claim) => exchange.jwt.as_ref().and_then(|claims| claims.text(claim)),
             Key::Header(name) => exchange.header(name).map(Into::into),
             Key::Path(name) => exchange.param(name).map(Into::into),
@@ -73,6 +84,7 @@ pub fn read(keys: &[Key], exchange: &Exchange, tier: &str) -> String {
         };
         if let Some(value) = value {
             let kind = match key {
+                Key::Consumer => "consumer",
                 Key::Claim(_) => "jwt",
                 Key::Header(_) => "header",
                 Key::Path(_) => "path",

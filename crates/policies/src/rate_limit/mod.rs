@@ -62,7 +62,7 @@ pub fn schema(definitions: &mut Definitions) -> serde_json::Value {
 pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>> {
     let settings = RateLimitSettings::decode(block, planner.out)?;
     let keys = key::plan(&settings.key, planner);
-    let claim = settings.tier.as_ref().map(|tier| claim(tier, planner));
+    let source = settings.tier.as_ref().map(|tier| tier_source(tier, planner));
     let default_tier = Arc::from(settings.default_tier.as_str());
     if !planner.shared.tiers.contains_key(settings.default_tier.as_str()) {
         let shown = settings.default_tier.shown();
@@ -74,8 +74,8 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
         }
         return None;
     }
-    let claim = match claim {
-        Some(claim) => Some(claim?),
+    let source = match source {
+        Some(source) => Some(source?),
         None => None,
     };
     let name =
@@ -85,29 +85,39 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     Some(Box::new(RateLimitPlan {
         name,
         keys: keys?,
-        claim,
+        source,
         default_tier,
         tiers,
         fingerprint: block.fingerprint(),
     }))
 }
 
-/// The claim behind `jwt.CLAIM`.
-fn claim(tier: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Box<str>> {
+/// What says a client's tier.
+#[derive(Clone, Debug)]
+enum TierSource {
+    Consumer,
+    Claim(Box<str>),
+}
+
+fn tier_source(tier: &Spanned<String>, planner: &mut Planner<'_>) -> Option<TierSource> {
     let claim = tier.strip_prefix("jwt.").filter(|claim| !claim.is_empty());
-    if claim.is_none() {
+    let source = match tier.as_str() {
+        "consumer" => Some(TierSource::Consumer),
+        _ => claim.map(|claim| TierSource::Claim(claim.into())),
+    };
+    if source.is_none() {
         planner
             .out
             .error(tier.span, format!("`{}` names no tier of a client", tier.shown()))
-            .hint("write jwt.CLAIM, such as jwt.tier");
+            .hint("write consumer, or jwt.CLAIM such as jwt.tier");
     }
-    claim.map(Box::from)
+    source
 }
 
 struct RateLimitPlan {
     name: Arc<str>,
     keys: Vec<Key>,
-    claim: Option<Box<str>>,
+    source: Option<TierSource>,
     default_tier: Arc<str>,
     tiers: BTreeMap<String, Arc<TierPlan>>,
     fingerprint: u64,
@@ -131,7 +141,7 @@ impl Planned for RateLimitPlan {
         Arc::new(RateLimit {
             name: Arc::clone(&self.name),
             keys: self.keys.clone(),
-            claim: self.claim.clone(),
+            source: self.source.clone(),
             default_tier: Arc::clone(&self.default_tier),
             tiers: self.tiers.iter().map(tier).collect(),
             store,
@@ -149,18 +159,26 @@ struct Tier {
 struct RateLimit {
     name: Arc<str>,
     keys: Vec<Key>,
-    claim: Option<Box<str>>,
+    source: Option<TierSource>,
     default_tier: Arc<str>,
     tiers: BTreeMap<String, Tier>,
     store: Arc<Memory>,
 }
 
 impl RateLimit {
-    /// The client's tier: what its token says, if there is such a tier.
+    /// The client's tier: what its key or token says, if there is such a tier.
     fn tier(&self, exchange: &Exchange) -> Option<&Tier> {
-        let claims = exchange.jwt.as_ref().zip(self.claim.as_ref());
-        let own = claims.and_then(|(claims, claim)| claims.text(claim));
-        own.and_then(|own| self.tiers.get(own.as_ref()))
+        let own = match &self.source {
+            None => None,
+            Some(TierSource::Consumer) => exchange
+                .consumer
+                .as_ref()
+                .and_then(|consumer| Some(consumer.tier.as_deref()?.into())),
+            Some(TierSource::Claim(claim)) => {
+                exchange.jwt.as_ref().and_then(|claims| claims.text(claim))
+            }
+        };
+        own.and_then(|own: std::borrow::Cow<'_, str>| self.tiers.get(own.as_ref()))
             .or_else(|| self.tiers.get(&*self.default_tier))
     }
 
