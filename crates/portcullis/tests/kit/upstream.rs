@@ -81,13 +81,15 @@ impl Upstream {
 
     /// Stops listening and breaks every connection. Returns when connections are refused.
     pub async fn down(&self) -> Result<()> {
+        // Taken before the other is let go: in between a client's own socket could get the port.
+        let place = bound(self.address)?;
         if let Presence::Up(task) = self.presence.replace(Presence::Changing) {
             task.abort();
             while !task.is_finished() {
                 tokio::task::yield_now().await;
             }
         }
-        self.presence.replace(Presence::Away(bound(self.address)?));
+        self.presence.replace(Presence::Away(place));
         Ok(())
     }
 
@@ -133,6 +135,7 @@ impl Drop for Upstream {
 fn bound(address: SocketAddr) -> Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
     socket.bind(address).with_context(|| format!("binding {address}"))?;
     Ok(socket)
 }
