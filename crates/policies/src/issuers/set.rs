@@ -78,6 +78,8 @@ pub enum NoKey {
 
 /// What a request with an unknown key does.
 enum Next {
+    /// The key has come meanwhile.
+    Known,
     Answer(NoKey),
     /// Wait for the fetch under way. True when this request caused it: it began after the token.
     Wait(bool),
@@ -139,6 +141,7 @@ impl KeySet {
         loop {
             let mut rounds = self.rounds.subscribe();
             let own = match self.next(kid, self.clock.now()) {
+                Next::Known => return Ok(()),
                 Next::Answer(no_key) => return Err(no_key),
                 Next::Wait(own) => own,
             };
@@ -147,8 +150,7 @@ impl KeySet {
             if !ended {
                 return Err(self.verdict());
             }
-            let known = |key: &Key| kid.is_none() || key.id.as_deref() == kid;
-            if self.keys.load().iter().any(known) {
+            if self.knows(kid) {
                 return Ok(());
             }
             if own || self.verdict() == NoKey::Unavailable {
@@ -160,6 +162,9 @@ impl KeySet {
 
     fn next(&self, kid: Option<&str>, now: Instant) -> Next {
         let mut state = self.state();
+        if self.knows(kid) {
+            return Next::Known; // a fetch ended between the look for the key and this one
+        }
         if let Some(kid) = kid
             && state.absent.get(kid).is_some_and(|until| *until > now)
         {
@@ -179,6 +184,10 @@ impl KeySet {
         state.fetching = true;
         self.wake.notify_one();
         Next::Wait(true)
+    }
+
+    fn knows(&self, kid: Option<&str>) -> bool {
+        self.keys.load().iter().any(|key| kid.is_none() || key.id.as_deref() == kid)
     }
 
     /// Remembered only while the issuer answers: what could not be asked may be there.
@@ -307,6 +316,15 @@ mod tests {
             set.settle(Some(named(&["a", "b"])));
             assert_eq!((one.await, two.await), (Ok(()), Ok(())));
             assert_eq!(set.state().caused.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_key_that_has_come_meanwhile_causes_no_fetch() {
+        run(async {
+            let set = set(10);
+            assert_eq!(set.missing(Some("a")).await, Ok(()));
+            assert!(set.state().caused.is_empty());
         });
     }
 
