@@ -38,6 +38,13 @@ pub static MALFORMED: Metric = Metric {
     labels: &["listener", "reason"],
 };
 
+pub static ODD_HEADERS: Metric = Metric {
+    name: "portcullis_odd_headers_total",
+    kind: Kind::Counter,
+    help: "Headers of clients whose names have other characters than letters, digits and -, dropped or refused.",
+    labels: &[],
+};
+
 pub static ACCEPT_ERRORS: Metric = Metric {
     name: "portcullis_accept_errors_total",
     kind: Kind::Counter,
@@ -72,6 +79,7 @@ pub const METRICS: &[&Metric] = &[
     &ABORTED,
     &CONNECTIONS,
     &MALFORMED,
+    &ODD_HEADERS,
     &ACCEPT_ERRORS,
     &DROPPED_LINES,
     &CONFIG_INFO,

@@ -25,6 +25,9 @@ settings! {
         pub workers: Option<Ranged<1, 256>>,
         /// Networks whose X-Forwarded-* headers are believed, such as 10.0.0.0/8.
         pub trusted_proxies: Vec<Spanned<String>> = "[]",
+        /// What becomes of headers whose names have other characters than letters, digits and `-`:
+        /// services that read `_` or `.` as `-` take them for other headers. gRPC may have them.
+        pub odd_header_names: OddHeaderNames = "drop",
         /// How much and how long a client may send.
         pub bounds: BoundsSettings = "{}",
         /// The access log.
@@ -62,6 +65,18 @@ settings! {
         /// What `Authorization: Bearer` must carry for everything that changes something. Without
         /// it nothing can be changed here.
         pub token: Option<Secret>,
+    }
+}
+
+choices! {
+    /// What becomes of headers with odd names.
+    pub enum OddHeaderNames {
+        /// They go no further, and are counted.
+        Drop = "drop",
+        /// Their request is refused.
+        Refuse = "refuse",
+        /// They are sent on.
+        Pass = "pass",
     }
 }
 

@@ -10,7 +10,7 @@ use portcullis_core::{Build, Clock, Parts, Policy, Record, Task};
 use portcullis_policies::Kind;
 use portcullis_upstream::Upstream;
 
-use crate::metrics::{ABORTED, DURATION, REQUESTS};
+use crate::metrics::{ABORTED, DURATION, ODD_HEADERS, REQUESTS};
 use crate::open::forwarded::Trusted;
 use crate::open::headers::IdentityHeaders;
 use crate::plan::{BoundsPlan, Plan, RoutePlan};
@@ -110,6 +110,7 @@ fn build_route(
 pub struct RequestMetrics {
     routes: BTreeMap<Arc<str>, RouteMetrics>,
     unrouted: RouteMetrics,
+    pub odd_headers: Counter,
 }
 
 struct RouteMetrics {
@@ -128,7 +129,8 @@ impl RequestMetrics {
             aborted: metrics.counter(&ABORTED, &[name]),
         };
         let routes = plan.routes.iter().map(|plan| (Arc::clone(&plan.name), route(&plan.name)));
-        Self { routes: routes.collect(), unrouted: route("") }
+        let odd_headers = metrics.counter(&ODD_HEADERS, &[]);
+        Self { routes: routes.collect(), unrouted: route(""), odd_headers }
     }
 
     /// Counts an exchange that has ended.

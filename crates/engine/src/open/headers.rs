@@ -1,6 +1,7 @@
 //! Which headers of a client go no further: those that belong to its connection, every alias of a
 //! header by which upstreams learn who asks, and from a stranger what only a proxy may say.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use http::HeaderMap;
@@ -11,10 +12,19 @@ use super::forwarded::is_hint;
 
 /// Removes what stays here. `TE: trailers` is kept: it is true end to end, since trailers pass.
 /// `Expect` goes because hyper has said 100 Continue by the time the body is read.
-pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, believed: bool) {
+/// Tells how many headers had odd names; they go as well unless `keeps_odd`.
+pub fn strip(
+    headers: &mut HeaderMap,
+    identity: &IdentityHeaders,
+    believed: bool,
+    keeps_odd: bool,
+) -> u64 {
+    let odd = Cell::new(0);
     let trailers = headers.get_all(TE).iter().any(asks_for_trailers);
     headers::strip(headers, |name| {
-        name == "expect" || (!believed && is_hint(name)) || identity.contains(name)
+        let is_odd = !keeps_odd && is_odd(name);
+        odd.set(odd.get() + u64::from(is_odd));
+        is_odd || name == "expect" || (!believed && is_hint(name)) || identity.contains(name)
     });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -22,6 +32,12 @@ pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, believed: bool
     if headers.contains_key(TRAILER) {
         announce(headers, identity);
     }
+    odd.get()
+}
+
+/// Services that read CGI-style names take `_` and others for `-`: one header would be another.
+fn is_odd(name: &str) -> bool {
+    !name.bytes().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (byte == b'-')))
 }
 
 /// Trailers that are announced travel on: none of them may say who asks, or frame a message.
@@ -79,7 +95,7 @@ mod tests {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut headers: HeaderMap = pairs.collect();
         let identity = IdentityHeaders::new([HeaderName::from_static("x-user-id")]);
-        strip(&mut headers, &identity, believed);
+        strip(&mut headers, &identity, believed, true);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -112,6 +128,18 @@ mod tests {
             ("x_other", "kept"),
         ];
         assert_eq!(left(true, &headers), ["x-user-ident: kept", "x_other: kept"]);
+    }
+
+    #[test]
+    fn odd_names_are_counted_and_go() {
+        let names = ["x_a", "x.b", "x+c", "x-d"].map(HeaderName::from_static);
+        let mut headers: HeaderMap =
+            names.map(|name| (name, HeaderValue::from_static("1"))).into_iter().collect();
+        let nobody = IdentityHeaders::default();
+        assert_eq!(strip(&mut headers, &nobody, false, true), 0);
+        assert_eq!(headers.len(), 4);
+        assert_eq!(strip(&mut headers, &nobody, false, false), 3);
+        assert_eq!(headers.len(), 1);
     }
 
     #[test]

@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Worker, mask};
 
-use crate::problems::{BAD_HOST, BAD_PATH, METHOD_NOT_ALLOWED};
+use crate::problems::{BAD_HOST, BAD_PATH, BAD_REQUEST, METHOD_NOT_ALLOWED};
+use crate::settings::OddHeaderNames;
 use crate::snapshot::Snapshot;
 
 /// Opens an exchange. What is wrong with the request comes beside it, so that the problem's answer
@@ -33,15 +34,25 @@ pub fn open(
     let authority = host.as_ref().ok().map(|host| &host.authority);
 
     let believed = snapshot.trusted.contains(peer.ip);
-    headers::strip(&mut parts.headers, &snapshot.identity, believed);
+    let grpc = is_grpc(&parts.headers);
+    let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
+    let keeps_odd = odd_names == OddHeaderNames::Pass;
+    let odd = headers::strip(&mut parts.headers, &snapshot.identity, believed, keeps_odd);
+    if odd > 0 {
+        snapshot.metrics.odd_headers.add(odd);
+    }
     let (request_id, id_header) = ids::assign(&mut parts.headers, time);
     let client_ip =
         forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, authority);
 
     let bounds = &snapshot.bounds;
-    let streamed = if streams_freely(&parts.headers) { u64::MAX } else { bounds.streamed_body };
+    let streamed = if grpc { u64::MAX } else { bounds.streamed_body };
     let declared = declared_length(&parts.headers);
-    let problem = refusal(&parts.method, &host, &path, declared > Some(streamed));
+    let mut problem = refusal(&parts.method, &host, &path, declared > Some(streamed));
+    if odd > 0 && odd_names == OddHeaderNames::Refuse {
+        let detail = "a header's name has other characters than letters, digits and -";
+        problem = problem.or(Some(Problem::new(&BAD_REQUEST, detail)));
+    }
     let record = Record {
         started: worker.clock.now(),
         time,
@@ -95,7 +106,8 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// gRPC bodies are streams of messages: how long they get together says nothing.
-fn streams_freely(headers: &HeaderMap) -> bool {
+/// gRPC's metadata may have odd names, and its bodies are streams of messages: how long they get
+/// together says nothing.
+fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

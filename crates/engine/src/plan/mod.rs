@@ -19,7 +19,9 @@ use portcullis_upstream::UpstreamPlan;
 use crate::open::forwarded::Trusted;
 use crate::records::Format;
 use crate::router::Match;
-use crate::settings::{BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings};
+use crate::settings::{
+    BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings, OddHeaderNames,
+};
 pub use targets::{CallPlan, ComposePlan, ForwardPlan, HostPlan, PathPlan, TargetPlan};
 
 /// A policy of a route, understood.
@@ -77,6 +79,7 @@ pub struct Plan {
     pub admin: Option<AdminPlan>,
     pub workers: Option<usize>,
     pub trusted: Trusted,
+    pub odd_header_names: OddHeaderNames,
     pub bounds: BoundsPlan,
     pub log: LogPlan,
     pub drain: DrainPlan,
@@ -135,6 +138,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
         admin,
         workers: file.workers.map(|count| count.as_usize()),
         trusted,
+        odd_header_names: file.odd_header_names,
         bounds: bounds(&file.bounds),
         log: log(&file.log),
         drain: drain(&file.drain),
