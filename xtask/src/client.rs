@@ -1,5 +1,5 @@
-//! A kept-alive HTTP/1.1 connection that repeats one GET: enough of a client to time answers and to
-//! notice every answer that is not a success.
+//! A kept-alive HTTP/1.1 connection: enough of a client to time answers and to notice every answer
+//! that is not what it should be.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -31,8 +31,27 @@ impl Connection {
         Ok(Self { stream, request, answer: Vec::new() })
     }
 
+    /// The same with further header lines, each with its end.
+    pub(crate) fn set_headers(&mut self, path: &str, headers: &str) {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+        self.request = request.into_bytes();
+    }
+
     /// Sends the request and gives the body of the answer, which has to be a 200 of a known length.
     pub(crate) fn exchange(&mut self) -> Result<&[u8]> {
+        match self.ask()? {
+            (200, body) => Ok(self.answer.get(body..).unwrap_or_default()),
+            _ => bail!("not a success: {}", String::from_utf8_lossy(&self.answer)),
+        }
+    }
+
+    /// Sends the request and gives the status of its answer.
+    pub(crate) fn status(&mut self) -> Result<u16> {
+        self.ask().map(|(status, _)| status)
+    }
+
+    /// The status of the answer, and where its body begins.
+    fn ask(&mut self) -> Result<(u16, usize)> {
         self.stream.write_all(&self.request)?;
         self.answer.clear();
         let mut part = [0_u8; 8192];
@@ -42,34 +61,35 @@ impl Connection {
                 bail!("the connection was closed inside an answer");
             }
             self.answer.extend_from_slice(part.get(..read).unwrap_or_default());
-            if let Some(body) = body(&self.answer)? {
-                return Ok(self.answer.get(body..).unwrap_or_default());
+            if let Some(complete) = complete(&self.answer)? {
+                return Ok(complete);
             }
         }
     }
 }
 
-/// Where the body of a complete answer begins: head, and as many bytes as its Content-Length says.
-fn body(answer: &[u8]) -> Result<Option<usize>> {
+/// The status of a complete answer and where its body begins: head, and as many bytes as its
+/// Content-Length says.
+fn complete(answer: &[u8]) -> Result<Option<(u16, usize)>> {
     let Some(head_end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = String::from_utf8_lossy(answer.get(..head_end).unwrap_or_default());
-    if !head.starts_with("HTTP/1.1 200 ") {
-        bail!("not a success: {}", String::from_utf8_lossy(answer));
-    }
+    let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let status = status.with_context(|| format!("no answer: {head}"))?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
     });
     let length = length.with_context(|| format!("an answer without a length: {head}"))??;
-    Ok((answer.len() >= head_end + 4 + length).then_some(head_end + 4))
+    Ok((answer.len() >= head_end + 4 + length).then_some((status, head_end + 4)))
 }
 
 #[test]
 fn an_answer_ends_where_its_length_says() {
-    assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-").unwrap(), None);
-    assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab").unwrap(), None);
-    assert_eq!(body(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").unwrap(), Some(38));
-    assert!(body(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n").is_err());
+    assert_eq!(complete(b"HTTP/1.1 200 OK\r\nContent-").unwrap(), None);
+    assert_eq!(complete(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab").unwrap(), None);
+    let whole = complete(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(whole.unwrap(), Some((200, 38)));
+    assert!(complete(b"HELLO\r\n\r\n").is_err());
 }

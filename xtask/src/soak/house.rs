@@ -88,7 +88,7 @@ routes:
 }
 
 /// The release binary, beside the folder that this program was built into.
-fn gateway() -> Result<PathBuf> {
+pub(crate) fn gateway() -> Result<PathBuf> {
     let own = std::env::current_exe().context("where this program is")?;
     let target = own.parent().and_then(|folder| folder.parent()).context("no target folder")?;
     Ok(target.join("release").join("portcullis"))

@@ -5,6 +5,7 @@ mod fuzz;
 mod garbage;
 mod healthy;
 mod house;
+mod kids;
 mod memory;
 mod reloads;
 mod slow;
@@ -58,6 +59,12 @@ const JOBS: &[Job] = &[
         what: "400,000 requests and 20,000 connections: memory stays flat",
         bound: Duration::from_secs(300),
         work: Work::Gateway(memory::run),
+    },
+    Job {
+        name: "kids",
+        what: "100,000 tokens with unknown keys, beside a good one",
+        bound: Duration::from_secs(300),
+        work: Work::Alone(kids::run),
     },
     Job {
         name: "fuzz",
