@@ -158,6 +158,49 @@ mod tests {
         assert_eq!(named, ["1", "short", "secret", "mixed", "signs", "without a kid"]);
     }
 
+    const JOE: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+    fn verifies(key: &Key, algorithm: Algorithm, signed: &str, signature: &str) -> bool {
+        let bytes = signed.as_bytes();
+        jsonwebtoken::crypto::verify(signature, bytes, &key.key, algorithm).unwrap_or(false)
+    }
+
+    /// RFC 7515 appendices A.1 and A.3, RFC 8037 appendix A.4.
+    #[test]
+    fn the_examples_of_the_rfcs_are_good_and_nothing_near_them_is() {
+        let shared = BASE64_URL_SAFE_NO_PAD
+            .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+            .unwrap();
+        let public = |jwk: Value| usable(&json!({ "keys": [jwk] })).unwrap().0.pop().unwrap();
+        let examples = [
+            (
+                secret(&shared, vec![Algorithm::HS256]),
+                format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{JOE}"),
+                "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            ),
+            (
+                public(json!({ "kty": "EC", "crv": "P-256",
+                    "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+                    "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" })),
+                format!("eyJhbGciOiJFUzI1NiJ9.{JOE}"),
+                "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+            ),
+            (
+                public(json!({ "kty": "OKP", "crv": "Ed25519",
+                    "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" })),
+                "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc".to_owned(),
+                "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+            ),
+        ];
+        for (key, signed, signature) in &examples {
+            let algorithm = *key.fits.first().unwrap();
+            assert!(verifies(key, algorithm, signed, signature), "{algorithm:?}");
+            assert!(!verifies(key, algorithm, &format!("{signed}x"), signature));
+            assert!(!verifies(key, algorithm, signed, &"A".repeat(signature.len())), "r = s = 0");
+            assert!(!verifies(key, algorithm, signed, ""));
+        }
+    }
+
     #[test]
     fn what_is_no_set_is_told() {
         assert!(parse(b"<html>").is_err() && parse(b"{}").is_err() && parse(b"[]").is_err());
