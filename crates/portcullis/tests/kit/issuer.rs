@@ -28,6 +28,10 @@ pub enum Mood {
     Failing,
     /// Answers 200 with what is no key set.
     Garbage,
+    /// Answers 200 with more than anybody should read.
+    Huge,
+    /// Sends whoever asks elsewhere.
+    Redirecting,
     /// Answers 200 with a set without keys.
     Empty,
     /// Answers after 30 seconds.
@@ -109,6 +113,8 @@ impl Issuer {
         let answer = match self.mood.get() {
             Mood::Healthy => Answer::json(set),
             Mood::Failing => Answer::status(500),
+            Mood::Huge => Answer::text(&"x".repeat(1024 * 1024)),
+            Mood::Redirecting => Answer::status(302),
             Mood::Garbage => Answer::text("<html>Sign in</html>"),
             Mood::Empty => Answer::json(json!({ "keys": [] })),
             Mood::Slow => Answer::json(set).after(Duration::from_secs(30)),

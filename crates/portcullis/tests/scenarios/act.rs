@@ -73,6 +73,8 @@ pub async fn set_issuer(issuer: Option<&Issuer>, mood: IssuerMood) -> Result<()>
         IssuerMood::Up => issuer.up(),
         IssuerMood::Healthy => issuer.set_mood(Mood::Healthy),
         IssuerMood::Failing => issuer.set_mood(Mood::Failing),
+        IssuerMood::Huge => issuer.set_mood(Mood::Huge),
+        IssuerMood::Redirecting => issuer.set_mood(Mood::Redirecting),
         IssuerMood::Garbage => issuer.set_mood(Mood::Garbage),
         IssuerMood::Empty => issuer.set_mood(Mood::Empty),
         IssuerMood::Slow => issuer.set_mood(Mood::Slow),

@@ -287,6 +287,10 @@ choices! {
         Healthy = "healthy",
         Failing = "failing",
         Garbage = "garbage",
+        /// Answers with more than anybody should read.
+        Huge = "huge",
+        /// Sends whoever asks elsewhere.
+        Redirecting = "redirecting",
         Empty = "empty",
         Slow = "slow",
         Down = "down",
