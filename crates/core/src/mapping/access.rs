@@ -67,7 +67,7 @@ type Pairs = Box<dyn Iterator<Item = Result<(Value, Value), Error>>>;
 
 impl jaq_core::ValT for Value {
     fn from_num(text: &str) -> Outcome {
-        Ok(Self(Data::Number(number::read(text))))
+        Ok(Self(Data::Number(number::literal(text))))
     }
 
     fn from_map<I: IntoIterator<Item = (Self, Self)>>(pairs: I) -> Outcome {

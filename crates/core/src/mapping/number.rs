@@ -51,6 +51,17 @@ pub(super) fn read(text: &str) -> Num {
     number.unwrap_or_else(|| Num::Dec(Rc::new(text.to_owned())))
 }
 
+/// The number of a program's text, which is not always JSON's: `007`, `.5`, `1.`.
+pub(super) fn literal(text: &str) -> Num {
+    let short = text.trim_start_matches('0');
+    let whole = short.starts_with(|first: char| first.is_ascii_digit());
+    let text = if whole { short.to_owned() } else { format!("0{short}") };
+    if scan(text.as_bytes()) == text.len() {
+        return read(&text);
+    }
+    Num::Float(text.parse().unwrap_or(0.0))
+}
+
 /// What `tonumber` takes: a JSON number, which keeps its text, or one that is only not strict
 /// (`+1`, `007`, `.5`), which does not.
 pub(super) fn convert(text: &str) -> Option<Num> {

@@ -196,6 +196,23 @@ fn programs_mean_what_jq_says() {
     }
 }
 
+/// A number with zeros in front would be written as it stands, and be no JSON.
+#[test]
+fn numbers_of_a_program_are_written_as_json() {
+    for (program, expected) in [
+        ("0", "0"),
+        ("007", "7"),
+        ("00.50", "0.50"),
+        ("[00e1, 10, 100]", "[0e1,10,100]"),
+        (
+            "0000000000000963233704036840096323370403684679666846796600",
+            "963233704036840096323370403684679666846796600",
+        ),
+    ] {
+        assert_eq!(run(program, "null").unwrap(), expected, "{program}");
+    }
+}
+
 #[test]
 fn messages_are_short_and_show_no_body() {
     let long = format!("\"{}\"", "x".repeat(5000));
