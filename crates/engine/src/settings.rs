@@ -171,14 +171,6 @@ settings! {
     }
 }
 
-choices! {
-    /// On or off.
-    pub enum Switch {
-        On = "on",
-        Off = "off",
-    }
-}
-
 settings! {
     /// One upstream answers.
     pub struct ForwardSettings {
@@ -192,7 +184,7 @@ settings! {
         /// `keep` for the client's Host, or a name; the endpoint's authority when left out.
         pub host: Option<Spanned<String>>,
         /// Location and Content-Location that name the endpoint are made to name the gateway.
-        pub rewrite_location: Switch = "on",
+        pub rewrite_location: bool = "on",
     }
 }
 

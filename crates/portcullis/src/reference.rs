@@ -152,8 +152,12 @@ impl<'s> Sections<'s> {
                 None => self.takes(block),
             };
         }
-        if let Some(word) = value.get("const").or_else(|| at(value, "enum").get(0)) {
+        if let Some(word) = value.get("const") {
             return word.as_str().map(|word| format!("`{word}`")).unwrap_or_default();
+        }
+        if let Some(words) = at(value, "enum").as_array() {
+            let words = words.iter().filter_map(Value::as_str).map(|word| format!("`{word}`"));
+            return words.collect::<Vec<_>>().join(" or ");
         }
         if let Some(one_of) = at(value, "anyOf").as_array() {
             let mut all: Vec<String> = Vec::new();

@@ -15,7 +15,7 @@ use portcullis_policies::planner::program;
 use crate::router::Pattern;
 use crate::settings::{
     ComposeSettings, FileSettings, ForwardSettings, RedirectSettings, RespondSettings,
-    RouteSettings, Switch,
+    RouteSettings,
 };
 
 /// Calls of one composition.
@@ -218,7 +218,7 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
         to: known(&settings.to, desk)?,
         path: path?,
         host: host?,
-        rewrite_location: matches!(settings.rewrite_location, Switch::On),
+        rewrite_location: settings.rewrite_location,
     })))
 }
 

@@ -61,14 +61,6 @@ choices! {
     }
 }
 
-choices! {
-    /// Whether plain http is good enough.
-    pub enum AllowHttp {
-        On = "on",
-        Off = "off",
-    }
-}
-
 settings! {
     /// So many in any window of this length.
     pub struct RateSettings {
@@ -94,7 +86,7 @@ settings! {
         /// How many fetches tokens with unknown keys may cause.
         pub max_fetches: RateSettings = "{}",
         /// `on` fetches over plain http from another machine: whoever is between can replace the keys.
-        pub allow_http: AllowHttp = "off",
+        pub allow_http: bool = "off",
     }
 }
 
@@ -195,7 +187,6 @@ fn plan(
     let algorithms: Vec<Algorithm> =
         settings.algorithms.iter().filter_map(|one| one.as_str().parse().ok()).collect();
     let jwks = &settings.jwks;
-    let allow_http = matches!(jwks.allow_http, AllowHttp::On);
     let plain = |typ: &String| typ.to_ascii_lowercase().replace("application/", "");
     Some(IssuerPlan {
         name: Arc::from(name),
@@ -207,7 +198,7 @@ fn plan(
         leeway: settings.leeway.as_secs(),
         refresh: jwks.refresh.max(Duration::from_secs(1)),
         budget: Budget { most: jwks.max_fetches.requests.get(), per: jwks.max_fetches.per },
-        allow_http,
+        allow_http: jwks.allow_http,
     })
 }
 
@@ -269,7 +260,7 @@ fn source(
 }
 
 fn allowed(url: &Spanned<String>, jwks: &JwksSettings, reader: &mut Reader<'_>) -> Option<String> {
-    match portcullis_fetch::is_allowed(url, matches!(jwks.allow_http, AllowHttp::On)) {
+    match portcullis_fetch::is_allowed(url, jwks.allow_http) {
         Ok(()) => Some(url.to_string()),
         Err(error) => {
             reader.out.error(url.span, format!("`{}`: {error}", url.shown()));

@@ -71,22 +71,6 @@ choices! {
     }
 }
 
-choices! {
-    /// Whether the token travels on.
-    pub enum Pass {
-        On = "on",
-        Off = "off",
-    }
-}
-
-choices! {
-    /// Whether verified tokens are remembered.
-    pub enum Cache {
-        On = "on",
-        Off = "off",
-    }
-}
-
 settings! {
     /// Tokens are validated here.
     pub struct JwtSettings {
@@ -102,9 +86,9 @@ settings! {
         /// Whether a request needs a token.
         pub mode: Mode = "required",
         /// Whether the upstream gets the token itself.
-        pub pass_token: Pass = "off",
+        pub pass_token: bool = "off",
         /// Whether a token that was verified is remembered until it ends.
-        pub token_cache: Cache = "on",
+        pub token_cache: bool = "on",
     }
 }
 
@@ -141,8 +125,8 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
         issuers,
         scopes: settings.scopes,
         required: matches!(settings.mode, Mode::Required),
-        pass_token: matches!(settings.pass_token, Pass::On),
-        remembers: matches!(settings.token_cache, Cache::On),
+        pass_token: settings.pass_token,
+        remembers: settings.token_cache,
     }))
 }
 
