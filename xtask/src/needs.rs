@@ -16,17 +16,29 @@ pub(crate) struct Need {
     pub(crate) fedora: &'static str,
     pub(crate) alpine: &'static str,
     pub(crate) brew: &'static str,
+    /// The oldest major version that will do, as `--version` says it; 0: any.
+    pub(crate) version: u32,
 }
 
 impl Need {
     /// For a program whose package has the same name everywhere.
     const fn same(command: &'static str, why: &'static str) -> Self {
-        Self { command, why, debian: command, fedora: command, alpine: command, brew: command }
+        let (debian, fedora, alpine, brew) = (command, command, command, command);
+        Self { command, why, debian, fedora, alpine, brew, version: 0 }
     }
 }
 
-pub(crate) const TEST: &[Need] =
-    &[Need::same("curl", "the demo's printed lines are run as printed")];
+pub(crate) const TEST: &[Need] = &[
+    Need::same("curl", "the demo's printed lines are run as printed"),
+    Need {
+        debian: "nodejs",
+        fedora: "nodejs",
+        alpine: "nodejs",
+        version: 20,
+        ..Need::same("node", "an OpenID Connect server that is not ours")
+    },
+    Need { brew: "node", ..Need::same("npm", "brings that server") },
+];
 
 pub(crate) const BENCH: &[Need] = &[
     Need::same("nginx", "the peer, and the upstream of all"),
@@ -73,7 +85,7 @@ const PACKAGERS: [Packager; 4] = [
 pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     let missing: Vec<&Need> = needs.iter().filter(|need| !is_there(need.command)).collect();
     if missing.is_empty() {
-        return Ok(());
+        return needs.iter().try_for_each(new_enough);
     }
     let Some(packager) = PACKAGERS.iter().find(|packager| is_there(packager.program)) else {
         bail!("please install {}", reasons(&missing));
@@ -93,9 +105,29 @@ pub(crate) fn provide(needs: &[Need]) -> Result<()> {
     install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     run::loudly(&mut install)?;
     match missing.iter().find(|need| !is_there(need.command)) {
-        None => Ok(()),
+        None => needs.iter().try_for_each(new_enough),
         Some(need) => bail!("{} is still not in the PATH", need.command),
     }
+}
+
+/// A system may have packaged a version that is too old.
+fn new_enough(need: &Need) -> Result<()> {
+    if need.version == 0 {
+        return Ok(());
+    }
+    let said = run::output(Command::new(need.command).arg("--version"))?;
+    let digits = said.trim_start_matches(|it: char| !it.is_ascii_digit());
+    let major = digits.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= need.version) {
+        return Ok(());
+    }
+    bail!(
+        "{} {} is too old: version {} or later is needed ({})",
+        need.command,
+        said.trim(),
+        need.version,
+        need.why
+    )
 }
 
 fn reasons(needs: &[&Need]) -> String {

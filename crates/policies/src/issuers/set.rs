@@ -6,7 +6,7 @@
 //! unknown kid ─▶ absent for sure? ─▶ budget left? ─▶ wait for one fetch (500 ms) ─▶ verify, or
 //!                     │                  │                                          remember that
 //!                     ▼                  ▼                                          it is absent
-//!               401, or 503 while the last fetch failed
+//!               401, or 503 while the last fetch failed or has not ended
 //! ```
 //!
 //! A failing issuer takes no good key away: an error, an empty set and garbage replace nothing.
@@ -72,7 +72,7 @@ struct State {
 pub enum NoKey {
     /// The issuer was asked, and knows none of this name.
     Absent,
-    /// The issuer could not be asked.
+    /// The issuer could not be asked, or has not answered yet.
     Unavailable,
 }
 
@@ -120,11 +120,12 @@ impl KeySet {
         good: impl Fn(&Key) -> bool,
     ) -> Option<bool> {
         let keys: Guard<_> = self.keys.load();
-        let named = |key: &&Key| kid.is_none() || key.id.as_deref() == kid;
-        let mut known = false;
-        let mut tried = 0;
-        for key in keys.iter().filter(named) {
-            known = true;
+        let (mut known, mut tried) = (false, 0);
+        // A key without a name may be the one that any kid means (RFC 7515 section 4.1.4).
+        for key in
+            keys.iter().filter(|key| kid.is_none() || key.id.is_none() || key.id.as_deref() == kid)
+        {
+            known |= kid.is_none() || key.id.is_some();
             if key.fits.contains(&algorithm) && tried < TRIED {
                 tried += 1;
                 if good(key) {
@@ -145,10 +146,10 @@ impl KeySet {
                 Next::Answer(no_key) => return Err(no_key),
                 Next::Wait(own) => own,
             };
-            let Some(_place) = Place::take(&self.waiting) else { return Err(self.verdict()) };
-            let ended = tokio::time::timeout_at(end, rounds.changed()).await.is_ok();
-            if !ended {
-                return Err(self.verdict());
+            // Until the fetch has ended nobody can say that the key is not there.
+            let Some(_place) = Place::take(&self.waiting) else { return Err(NoKey::Unavailable) };
+            if tokio::time::timeout_at(end, rounds.changed()).await.is_err() {
+                return Err(NoKey::Unavailable);
             }
             if self.knows(kid) {
                 return Ok(());
@@ -386,16 +387,29 @@ mod tests {
     fn nobody_waits_for_long_and_not_too_many_do() {
         run(async {
             let set = set(10);
-            assert_eq!(set.missing(Some("b")).await, Err(NoKey::Absent), "after half a second");
+            assert_eq!(
+                set.missing(Some("b")).await,
+                Err(NoKey::Unavailable),
+                "after half a second"
+            );
             let mut waiting: Vec<_> =
                 (0..WAITING).map(|_| Box::pin(set.missing(Some("c")))).collect();
             for one in &mut waiting {
                 waits!(one);
             }
-            assert_eq!(set.missing(Some("c")).await, Err(NoKey::Absent), "answered at once");
+            assert_eq!(set.missing(Some("c")).await, Err(NoKey::Unavailable), "answered at once");
             drop(waiting);
             assert_eq!(set.waiting.load(Ordering::Relaxed), 0);
         });
+    }
+
+    #[test]
+    fn a_key_without_a_name_is_tried_for_every_kid_and_settles_none() {
+        let set = set(10);
+        set.settle(Some(vec![keys::secret(b"x", vec![Algorithm::HS256])]));
+        assert_eq!(set.verify(Some("any"), Algorithm::HS256, |_| true), Some(true));
+        assert_eq!(set.verify(Some("any"), Algorithm::HS256, |_| false), None);
+        assert_eq!(set.verify(None, Algorithm::HS256, |_| false), Some(false));
     }
 
     #[test]

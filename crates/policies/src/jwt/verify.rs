@@ -15,8 +15,7 @@ use crate::issuers::{IssuerPlan, KeySet};
 /// A kid that is longer is none.
 const LONGEST_KID: usize = 256;
 /// Header members that let a token choose how it is read.
-const DANGEROUS: [&str; 10] =
-    ["crit", "jwk", "jku", "x5u", "x5c", "x5t", "zip", "enc", "b64", "epk"];
+const DANGEROUS: [&str; 9] = ["crit", "jwk", "jku", "x5u", "x5c", "zip", "enc", "b64", "epk"];
 /// No time is later, in seconds: far beyond every calendar, far below an overflow.
 const LATEST: u64 = 1 << 40;
 
