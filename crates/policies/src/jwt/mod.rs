@@ -68,6 +68,8 @@ choices! {
         Required = "required",
         /// It may come without one; one that it brings must be good.
         Optional = "optional",
+        /// Nobody looks for a token; the same as `jwt: off`.
+        Off = "off",
     }
 }
 
@@ -76,7 +78,8 @@ settings! {
     pub struct JwtSettings {
         /// Whose tokens are good here.
         pub issuers: Vec<Spanned<String>>,
-        /// Where the token is: header.NAME or cookie.NAME; `Authorization: Bearer` when left out.
+        /// Where the token is: header.NAME, cookie.NAME or query.NAME; `Authorization: Bearer` when
+        /// left out.
         pub from: OneOrMany<Spanned<String>> = "[]",
         /// Scopes that the token must have, all of them (`scope` or `scp`, RFC 8693 section 4.2).
         pub scopes: Vec<String> = "[]",
@@ -124,7 +127,7 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
         places: place::plan(&settings.from, planner.out)?,
         issuers,
         scopes: settings.scopes,
-        required: matches!(settings.mode, Mode::Required),
+        mode: settings.mode,
         pass_token: settings.pass_token,
         remembers: settings.token_cache,
     }))
@@ -152,7 +155,7 @@ struct JwtPlan {
     places: Vec<Place>,
     scopes: Vec<String>,
     headers: Vec<(HeaderName, Box<str>)>,
-    required: bool,
+    mode: Mode,
     pass_token: bool,
     remembers: bool,
 }
@@ -173,7 +176,7 @@ impl Planned for JwtPlan {
             places: self.places.clone(),
             scopes: self.scopes.clone(),
             headers: self.headers.clone(),
-            required: self.required,
+            mode: self.mode,
             pass_token: self.pass_token,
         })
     }
@@ -189,16 +192,19 @@ struct Jwt {
     places: Vec<Place>,
     scopes: Vec<String>,
     headers: Vec<(HeaderName, Box<str>)>,
-    required: bool,
+    mode: Mode,
     pass_token: bool,
 }
 
 impl Policy for Jwt {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
-        let found = place::find(&self.places, &exchange.request.headers);
+        if self.mode == Mode::Off {
+            return Step::Next;
+        }
+        let found = place::find(&self.places, &exchange.request);
         let token = match found {
             Ok(Some(token)) => token,
-            Ok(None) if !self.required || exchange.needs_no_token => {
+            Ok(None) if self.mode == Mode::Optional || exchange.needs_no_token => {
                 exchange.record.event(Event::new(NAME, Outcome::Skipped));
                 return Step::Next;
             }
@@ -294,7 +300,7 @@ impl Jwt {
             return Err(refused(exchange, problem));
         }
         if !self.pass_token {
-            place::remove(&self.places, &mut exchange.request.headers);
+            place::remove(&self.places, &mut exchange.request);
         }
         for (name, claim) in &self.headers {
             exchange.request.headers.remove(name);

@@ -1,7 +1,9 @@
 //! Where a request's token is: `Authorization: Bearer` (RFC 6750 section 2.1), or where `from` says.
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
 use portcullis_config::{Diagnostics, Spanned};
 
 /// A longer token is refused, in bytes.
@@ -15,6 +17,8 @@ pub(crate) enum Place {
     /// A header that holds the token, with or without `Bearer` in front.
     Header(HeaderName),
     Cookie(Box<str>),
+    /// A query parameter (RFC 6750 section 2.3 says why not): only where a client can do nothing else.
+    Query(Box<str>),
 }
 
 /// The places that `from` names; bearer when it names none.
@@ -30,11 +34,13 @@ pub(crate) fn plan(from: &[Spanned<String>], out: &mut Diagnostics) -> Option<Ve
                 Err(_) => None,
             },
             Some(("cookie", name)) if !name.is_empty() => Some(Place::Cookie(name.into())),
+            Some(("query", name)) if is_parameter(name) => Some(Place::Query(name.into())),
             _ => None,
         };
         if place.is_none() {
-            out.error(text.span, format!("`{}` is no place for a token", text.shown()))
-                .hint("write header.NAME or cookie.NAME; header.authorization is the usual one");
+            out.error(text.span, format!("`{}` is no place for a token", text.shown())).hint(
+                "write header.NAME, cookie.NAME or query.NAME; header.authorization is usual",
+            );
         }
         place
     };
@@ -44,14 +50,16 @@ pub(crate) fn plan(from: &[Spanned<String>], out: &mut Diagnostics) -> Option<Ve
 /// The request's one token. Several are refused: nobody could say which one counts.
 pub(crate) fn find<'h>(
     places: &[Place],
-    headers: &'h HeaderMap,
+    request: &'h Parts,
 ) -> Result<Option<&'h str>, &'static str> {
+    let headers = &request.headers;
     let mut found = None;
     for place in places {
         let here = match place {
             Place::Bearer => bearer(headers)?,
             Place::Header(name) => header(headers, name)?,
             Place::Cookie(name) => cookie(headers, name)?,
+            Place::Query(name) => parameter(&request.uri, name)?,
         };
         if let Some(token) = here.filter(|token| !token.is_empty())
             && found.replace(token).is_some()
@@ -99,15 +107,47 @@ fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, &'s
     Ok(found)
 }
 
+/// A token needs no percent-encoding, and neither does the name of a place.
+fn parameter<'h>(uri: &'h Uri, name: &str) -> Result<Option<&'h str>, &'static str> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let mut values = pairs.filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err("more than one token"),
+        (first, None) => Ok(first.map(|(_, value)| value)),
+    }
+}
+
+fn is_parameter(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    !name.is_empty() && name.bytes().all(plain)
+}
+
 /// Takes the token away: upstreams get who asks, not what it was proven with.
-pub(crate) fn remove(places: &[Place], headers: &mut HeaderMap) {
+pub(crate) fn remove(places: &[Place], request: &mut Parts) {
+    let headers = &mut request.headers;
     for place in places {
         match place {
             Place::Bearer => drop(headers.remove(AUTHORIZATION)),
             Place::Header(name) => drop(headers.remove(name)),
             Place::Cookie(name) => remove_cookie(headers, name),
+            Place::Query(name) => remove_parameter(&mut request.uri, name),
         }
     }
+}
+
+fn remove_parameter(uri: &mut Uri, name: &str) {
+    let Some(query) = uri.query() else { return };
+    let others = |pair: &&str| pair.split_once('=').is_none_or(|(key, _)| key != name);
+    let kept = query.split('&').filter(others).collect::<Vec<_>>().join("&");
+    if kept.len() == query.len() {
+        return;
+    }
+    let mark = if kept.is_empty() { "" } else { "?" };
+    let mut parts = std::mem::take(uri).into_parts();
+    // A part of a query is a query: this cannot fail.
+    let shorter = |old: &PathAndQuery| format!("{}{mark}{kept}", old.path()).parse().ok();
+    parts.path_and_query = parts.path_and_query.as_ref().and_then(shorter);
+    *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
 fn remove_cookie(headers: &mut HeaderMap, name: &str) {
@@ -133,6 +173,16 @@ mod tests {
         map
     }
 
+    fn with(pairs: &[(&str, &str)]) -> Parts {
+        at("/", pairs)
+    }
+
+    fn at(uri: &str, pairs: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().uri(uri).body(()).unwrap().into_parts().0;
+        request.headers = map(pairs);
+        request
+    }
+
     fn places(from: &[&str]) -> Vec<Place> {
         let from: Vec<_> =
             from.iter().map(|text| Spanned::new((*text).to_owned(), Default::default())).collect();
@@ -143,39 +193,59 @@ mod tests {
     fn one_token_is_found_where_it_is_looked_for() {
         let bearer = places(&[]);
         let token = |value| {
-            find(&bearer, &map(&[("authorization", value)])).map(|it| it.map(str::to_owned))
+            find(&bearer, &with(&[("authorization", value)])).map(|it| it.map(str::to_owned))
         };
         assert_eq!(token("Bearer a.b.c"), Ok(Some("a.b.c".to_owned())));
         assert_eq!(token("bEARER  a.b.c "), Ok(Some("a.b.c".to_owned())));
         assert_eq!(token("Basic x"), Ok(None));
         assert_eq!(token("Bearer "), Ok(None));
         assert!(token(&format!("Bearer {}", "a".repeat(LONGEST + 1))).is_err());
-        let twice = map(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]);
+        let twice = with(&[("authorization", "Bearer a"), ("authorization", "Bearer a")]);
         assert!(find(&bearer, &twice).is_err());
 
         let all = places(&["header.x-token", "cookie.session", "header.authorization"]);
-        assert_eq!(find(&all, &map(&[("x-token", "a.b.c")])), Ok(Some("a.b.c")));
-        assert_eq!(find(&all, &map(&[("cookie", "x=1; session=a.b.c")])), Ok(Some("a.b.c")));
-        assert_eq!(find(&all, &map(&[("cookie", "xsession=a")])), Ok(None));
-        let two = map(&[("x-token", "a"), ("cookie", "session=b")]);
+        assert_eq!(find(&all, &with(&[("x-token", "a.b.c")])), Ok(Some("a.b.c")));
+        assert_eq!(find(&all, &with(&[("cookie", "x=1; session=a.b.c")])), Ok(Some("a.b.c")));
+        assert_eq!(find(&all, &with(&[("cookie", "xsession=a")])), Ok(None));
+        let two = with(&[("x-token", "a"), ("cookie", "session=b")]);
         assert_eq!(find(&all, &two), Err("more than one token"));
-        assert!(find(&all, &map(&[("cookie", "session=a; session=b")])).is_err());
+        assert!(find(&all, &with(&[("cookie", "session=a; session=b")])).is_err());
     }
 
     #[test]
     fn what_was_proven_with_does_not_travel_on() {
         let all = places(&["header.x-token", "cookie.session"]);
-        let mut headers = map(&[("x-token", "a"), ("cookie", "a=1; session=b"), ("cookie", "c=2")]);
-        remove(&all, &mut headers);
-        assert_eq!(headers, map(&[("cookie", "a=1; c=2")]));
-        let mut headers = map(&[("cookie", "session=b")]);
-        remove(&all, &mut headers);
-        assert!(headers.is_empty());
+        let mut request =
+            with(&[("x-token", "a"), ("cookie", "a=1; session=b"), ("cookie", "c=2")]);
+        remove(&all, &mut request);
+        assert_eq!(request.headers, map(&[("cookie", "a=1; c=2")]));
+        let mut request = with(&[("cookie", "session=b")]);
+        remove(&all, &mut request);
+        assert!(request.headers.is_empty());
+    }
+
+    #[test]
+    fn the_query_is_looked_at_when_asked() {
+        let all = places(&["query.access_token"]);
+        let find = |uri| find(&all, &at(uri, &[])).map(|it| it.map(str::to_owned));
+        assert_eq!(find("/?a=1&access_token=x.y.z"), Ok(Some("x.y.z".to_owned())));
+        assert_eq!(find("/?a=1&my_access_token=x"), Ok(None));
+        assert!(find("/?access_token=x&access_token=x").is_err());
+        for (before, after) in [
+            ("/a%2Fb?x=1&access_token=t&y=%20", "/a%2Fb?x=1&y=%20"),
+            ("/a?access_token=t", "/a"),
+            ("http://h:1/a?access_token=t&b", "http://h:1/a?b"),
+            ("/a?b=access_token", "/a?b=access_token"),
+        ] {
+            let mut request = at(before, &[]);
+            remove(&all, &mut request);
+            assert_eq!(request.uri.to_string(), after);
+        }
     }
 
     #[test]
     fn a_place_that_is_none_is_told() {
-        for text in ["query.token", "cookie.", "header.a b", "x"] {
+        for text in ["query.", "query.a%62", "cookie.", "header.a b", "x"] {
             let from = [Spanned::new(text.to_owned(), Default::default())];
             let mut out = Diagnostics::new();
             assert!(plan(&from, &mut out).is_none() && out.has_errors(), "{text}");

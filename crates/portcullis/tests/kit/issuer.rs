@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
 };
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
 
 use super::script::{Answer, Content, Rule};
@@ -129,8 +129,9 @@ impl Issuer {
     /// A compact JWS. `wish` is its claims, laid over good ones; `null` takes a claim away. These
     /// members are no claims but say how it is made: `alg` (RS256, ES256, HS256 with the public key
     /// as its secret, none), `kid`, `header` (laid over the header), `key: forged` (signed by
-    /// somebody else under the same kid), `signature: broken | missing`, `payload` (the claims'
-    /// text as it is).
+    /// somebody else under the same kid), `signature: broken | missing | zero`, `secret: der | pem |
+    /// jwk` (which bytes of the public key HS256 takes for its secret), `payload` (the claims' text
+    /// as it is).
     pub fn token(&self, wish: &Map<String, Value>) -> Result<String> {
         let mut wish = wish.clone();
         let alg = take(&mut wish, "alg").unwrap_or_else(|| "RS256".to_owned());
@@ -143,6 +144,7 @@ impl Issuer {
         lay_over(&mut header, wish.remove("header"));
         let forged = take(&mut wish, "key").is_some_and(|key| key == "forged");
         let signature = take(&mut wish, "signature");
+        let secret = take(&mut wish, "secret");
         let payload = match take(&mut wish, "payload") {
             Some(text) => text,
             None => Value::from(self.claims(wish)?).to_string(),
@@ -151,7 +153,10 @@ impl Issuer {
         let mut token =
             format!("{}.{}", encode(&Value::from(header).to_string()), encode(&payload));
         let keys = keys(if forged { FORGER } else { generation })?;
-        let mut bytes = sign(&keys, &alg, token.as_bytes())?;
+        let mut bytes = match alg.as_str() {
+            "HS256" => confused(&keys, generation, secret.as_deref(), token.as_bytes())?,
+            _ => sign(&keys, &alg, token.as_bytes())?,
+        };
         match signature.as_deref() {
             Some("missing") => return Ok(token),
             Some("broken") => {
@@ -159,6 +164,7 @@ impl Issuer {
                     *byte ^= 0x55;
                 }
             }
+            Some("zero") => bytes.fill(0),
             _ => {}
         }
         token.push('.');
@@ -244,10 +250,6 @@ fn sign(keys: &Keys, alg: &str, message: &[u8]) -> Result<Vec<u8>> {
     let random = SystemRandom::new();
     Ok(match alg {
         "ES256" => keys.ec.sign(&random, message).map_err(failed)?.as_ref().to_vec(),
-        "HS256" => {
-            let secret = hmac::Key::new(hmac::HMAC_SHA256, keys.rsa.public_key().as_ref());
-            hmac::sign(&secret, message).as_ref().to_vec()
-        }
         none if none.eq_ignore_ascii_case("none") => Vec::new(),
         _ => {
             let mut bytes = vec![0; keys.rsa.public_modulus_len()];
@@ -255,6 +257,29 @@ fn sign(keys: &Keys, alg: &str, message: &[u8]) -> Result<Vec<u8>> {
             bytes
         }
     })
+}
+
+/// HMAC with what everybody knows, the public key, as its secret.
+fn confused(keys: &Keys, generation: usize, form: Option<&str>, message: &[u8]) -> Result<Vec<u8>> {
+    let der = keys.rsa.public_key().as_ref();
+    let secret = match form {
+        Some("pem") => {
+            let text = STANDARD.encode(der);
+            let lines: Vec<&str> = (0..text.len())
+                .step_by(64)
+                .filter_map(|at| text.get(at..text.len().min(at + 64)))
+                .collect();
+            format!(
+                "-----BEGIN RSA PUBLIC KEY-----\n{}\n-----END RSA PUBLIC KEY-----\n",
+                lines.join("\n")
+            )
+            .into_bytes()
+        }
+        Some("jwk") => public(generation)?.first().context("a key")?.to_string().into_bytes(),
+        _ => der.to_vec(),
+    };
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+    Ok(hmac::sign(&secret, message).as_ref().to_vec())
 }
 
 /// A generation's public keys as JWKs (RFC 7517, RFC 7518 section 6).
