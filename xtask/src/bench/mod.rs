@@ -7,6 +7,7 @@ mod paced;
 mod report;
 mod rows;
 mod stage;
+mod tokens;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -19,11 +19,29 @@ impl Times {
     }
 }
 
+/// What is asked: the path, and header lines that requests take in turn.
+#[derive(Clone, Copy)]
+pub(crate) struct Requests<'a> {
+    pub(crate) port: u16,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a [String],
+}
+
+impl Requests<'_> {
+    /// Lets the connection ask as request number `number`.
+    fn prepare(&self, connection: &mut Connection, number: u32) {
+        let turn = (number as usize).checked_rem(self.headers.len());
+        if let Some(headers) = turn.and_then(|turn| self.headers.get(turn)) {
+            connection.set_headers(self.path, headers);
+        }
+    }
+}
+
 /// `rate` requests a second in all, for this many seconds.
-pub(crate) fn at_rate(port: u16, path: &str, rate: u64, seconds: u64) -> Result<Times> {
+pub(crate) fn at_rate(requests: Requests<'_>, rate: u64, seconds: u64) -> Result<Times> {
     let gap = Duration::from_secs(1) * CONNECTIONS / u32::try_from(rate)?.max(1);
     let count = u32::try_from(rate * seconds / u64::from(CONNECTIONS))?.max(1);
-    let open = |_| Connection::open(port, path);
+    let open = |_| Connection::open(requests.port, requests.path);
     let connections = (0..CONNECTIONS).map(open).collect::<Result<Vec<_>>>()?;
     let start = now() + Duration::from_millis(50);
     let all: Result<Vec<Vec<u32>>> = std::thread::scope(|scope| {
@@ -31,7 +49,7 @@ pub(crate) fn at_rate(port: u16, path: &str, rate: u64, seconds: u64) -> Result<
             .zip(connections)
             .map(|(number, connection)| {
                 let first = start + gap * number / CONNECTIONS;
-                scope.spawn(move || drive(connection, first, gap, count))
+                scope.spawn(move || drive(connection, requests, number, first, gap, count))
             })
             .collect();
         let joined = threads.into_iter().map(|thread| thread.join().ok());
@@ -43,13 +61,18 @@ pub(crate) fn at_rate(port: u16, path: &str, rate: u64, seconds: u64) -> Result<
 }
 
 /// Exactly this many requests, one after the other on one connection.
-pub(crate) fn exactly(port: u16, path: &str, count: u64) -> Result<()> {
-    let mut connection = Connection::open(port, path)?;
-    (0..count).try_for_each(|_| connection.exchange().map(|_| ()))
+pub(crate) fn exactly(requests: Requests<'_>, count: u32) -> Result<()> {
+    let mut connection = Connection::open(requests.port, requests.path)?;
+    (0..count).try_for_each(|number| {
+        requests.prepare(&mut connection, number);
+        connection.exchange().map(|_| ())
+    })
 }
 
 fn drive(
     mut connection: Connection,
+    requests: Requests<'_>,
+    own: u32,
     first: Instant,
     gap: Duration,
     count: u32,
@@ -57,6 +80,7 @@ fn drive(
     let mut times = Vec::new();
     for number in 0..count {
         let due = first + gap * number;
+        requests.prepare(&mut connection, own + number * CONNECTIONS);
         let wait = due.checked_duration_since(now());
         // Its connection was busy until after it was due: that wait is the peer's.
         let mut since = due;

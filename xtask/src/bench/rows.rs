@@ -17,11 +17,15 @@ pub(crate) const OTHER_CORE: usize = 1;
 
 /// One line of the bench's table.
 pub(crate) struct Row {
-    /// Its name on the command line, and its folder below bench/.
+    /// Its name on the command line.
     pub(crate) name: &'static str,
+    /// Where its configurations are, below bench/.
+    pub(crate) folder: &'static str,
     pub(crate) what: &'static str,
     /// Path and query of every request.
     pub(crate) path: &'static str,
+    /// So many different tokens, one a request, in turn; 0: none.
+    pub(crate) tokens: usize,
     /// The gateway first: ratios are its values over each other peer's.
     pub(crate) peers: &'static [&'static Peer],
 }
@@ -29,15 +33,35 @@ pub(crate) struct Row {
 pub(crate) const ROWS: &[Row] = &[
     Row {
         name: "proxy",
+        folder: "proxy",
         what: "plain proxy, GET of 255 bytes",
         path: "/",
+        tokens: 0,
         peers: &[&GATEWAY, &NGINX],
     },
     Row {
         name: "routes",
+        folder: "routes",
         what: "plain proxy with 10,000 routes, beside itself with one",
         path: "/r5000/a",
+        tokens: 0,
         peers: &[&GATEWAY, &ONE_ROUTE],
+    },
+    Row {
+        name: "secured",
+        folder: "secured",
+        what: "64 returning RS256 tokens, a limit for each subject",
+        path: "/",
+        tokens: 64,
+        peers: &[&GATEWAY, &HAPROXY, &ENVOY],
+    },
+    Row {
+        name: "fresh",
+        folder: "secured",
+        what: "12,000 different RS256 tokens, a limit for each subject",
+        path: "/",
+        tokens: 12_000,
+        peers: &[&GATEWAY, &HAPROXY, &ENVOY],
     },
 ];
 
@@ -80,6 +104,31 @@ pub(crate) const NGINX: Peer = Peer {
     file: "nginx.conf",
     command: nginx,
     version: || run::version(needs::find("nginx").unwrap_or_default(), "-v"),
+};
+
+pub(crate) const HAPROXY: Peer = Peer {
+    name: "haproxy",
+    file: "haproxy.cfg",
+    // It logs to its standard output.
+    command: |file| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" -db -f \"$1\" > \"$2\""]);
+        command.arg(needs::find("haproxy").unwrap_or_default()).arg(file);
+        command.arg(file.with_file_name("access.log"));
+        Ok(command)
+    },
+    version: || run::version(needs::find("haproxy").unwrap_or_default(), "-v"),
+};
+
+pub(crate) const ENVOY: Peer = Peer {
+    name: "envoy",
+    file: "envoy.yaml",
+    command: |file| {
+        let mut command = Command::new(needs::envoy()?);
+        command.args(["--concurrency", "1", "--log-level", "warn", "--config-path"]).arg(file);
+        Ok(command)
+    },
+    version: || needs::envoy().map_or_else(|_| String::new(), |it| run::version(it, "--version")),
 };
 
 /// nginx in the foreground, keeping everything that it writes in its configuration's folder.

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::load::{self, Full};
+use super::paced::{self, Requests};
 use super::report::Sample;
 use super::rows::{self, OTHER_CORE, PEER_CORE, Peer, Row};
-use super::{load, paced};
+use super::tokens;
 use crate::gauge;
 use crate::run::{self, Guest, Room};
 
@@ -29,13 +31,24 @@ pub(crate) struct Stage {
     pub(crate) listen: u16,
     upstream: u16,
     admin: u16,
+    /// Header lines that requests take in turn; empty for rows without.
+    headers: Vec<String>,
 }
 
 impl Stage {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(row: &Row) -> Result<Self> {
         let room = Room::new("bench")?;
+        let headers = tokens::headers(row.tokens)?;
+        if row.tokens > 0 {
+            tokens::publish(room.path())?;
+            load::in_turn(room.path(), &headers)?;
+        }
         let (listen, upstream, admin) = (run::free_port()?, run::free_port()?, run::free_port()?);
-        Ok(Self { room, listen, upstream, admin })
+        Ok(Self { room, listen, upstream, admin, headers })
+    }
+
+    pub(crate) fn requests<'a>(&'a self, row: &'a Row) -> Requests<'a> {
+        Requests { port: self.listen, path: row.path, headers: &self.headers }
     }
 
     /// Copies a configuration into the room with `${NAME}` filled in.
@@ -47,6 +60,7 @@ impl Stage {
             .replace("${UPSTREAM}", &self.upstream.to_string())
             .replace("${ADMIN}", &self.admin.to_string())
             .replace("${ROUTES}\n", &rows::routes())
+            .replace("${TOKENS}", &self.headers.len().to_string())
             .replace("${BODY}", &"x".repeat(BODY));
         let name = template.file_name().context("a configuration without a name")?;
         let path = self.room.path().join(name);
@@ -73,15 +87,18 @@ impl Stage {
         Ok(guest)
     }
 
-    pub(crate) fn url(&self, row: &Row) -> String {
-        format!("http://127.0.0.1:{}{}", self.listen, row.path)
+    fn flat_out(&self, row: &Row, seconds: u64) -> Result<Full> {
+        let url = format!("http://127.0.0.1:{}{}", self.listen, row.path);
+        load::flat_out(&url, self.room.path(), seconds)
     }
 
     /// One request by hand: that the peer does its job is seen, not assumed.
     pub(crate) fn try_once(&self, row: &Row) -> Result<()> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.listen))?;
         stream.set_read_timeout(Some(START))?;
-        let head = format!("GET {} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n", row.path);
+        let own = self.headers.first().map_or("", String::as_str);
+        let path = row.path;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n{own}\r\n");
         stream.write_all(head.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -105,7 +122,7 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 pub(crate) fn configuration(row: &Row, peer: &Peer) -> PathBuf {
-    folder().join(row.name).join(peer.file)
+    folder().join(row.folder).join(peer.file)
 }
 
 /// Requests per second that are a quarter of what the slowest of the peers can do: enough for queues
@@ -113,19 +130,19 @@ pub(crate) fn configuration(row: &Row, peer: &Peer) -> PathBuf {
 pub(crate) fn quarter_load(row: &Row, peers: &[&Peer]) -> Result<u64> {
     let mut slowest = u64::MAX;
     for peer in peers {
-        let stage = Stage::new()?;
+        let stage = Stage::new(row)?;
         let _upstream = stage.start_upstream()?;
         let _guest = stage.start(peer.name, &stage.command(row, peer)?)?;
         stage.try_once(row)?;
-        load::flat_out(&stage.url(row), 1)?;
-        slowest = slowest.min(load::flat_out(&stage.url(row), 2)?.per_second());
+        stage.flat_out(row, 1)?;
+        slowest = slowest.min(stage.flat_out(row, 2)?.per_second());
     }
     Ok((slowest / 4).max(1))
 }
 
 /// One peer, once: memory before it has a neighbour, then load.
 pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result<Sample> {
-    let stage = Stage::new()?;
+    let stage = Stage::new(row)?;
     let command = stage.command(row, peer)?;
     let guest = stage.start(peer.name, &command)?;
     std::thread::sleep(SETTLE);
@@ -133,12 +150,12 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
     let idle_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     let _upstream = stage.start_upstream()?;
     stage.try_once(row)?;
-    load::flat_out(&stage.url(row), 1)?;
+    stage.flat_out(row, 1)?;
 
     let before = gauge::cpu_ns(&run::tree(guest.pid()))?;
-    let full = load::flat_out(&stage.url(row), seconds)?;
+    let full = stage.flat_out(row, seconds)?;
     let after = gauge::cpu_ns(&run::tree(guest.pid()))?;
-    let paced = paced::at_rate(stage.listen, row.path, rate, seconds)?;
+    let paced = paced::at_rate(stage.requests(row), rate, seconds)?;
     let loaded_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     drop(guest);
     stage.ensure_logged()?;

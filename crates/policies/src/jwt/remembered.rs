@@ -1,59 +1,113 @@
 //! Tokens that were verified and may come again: a returning client costs no signature.
 //!
-//! Each worker remembers its own, so nobody waits for a lock. Two generations bound the room: when
-//! the younger is full the older is forgotten, and what is asked for again moves to the younger.
+//! Each worker remembers its own, so nobody waits for a lock. Room is bounded: when it is full, the
+//! hand of a clock goes round and forgets the first that was not asked for since it last came by
+//! (second chance, Corbató 1968), so that clients who return stay and those who came once make room.
 
 use std::cell::RefCell;
+use std::hash::BuildHasher as _;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::verify::Verified;
 
-/// What one generation may hold, counting a token for [`WEIGHT`] times its length: its claims are
+/// What a worker remembers at most, counting a token for [`WEIGHT`] times its length: its claims are
 /// there as well.
-const ROOM: usize = 16 * 1024 * 1024;
+const ROOM: usize = 32 * 1024 * 1024;
 const WEIGHT: usize = 4;
 
 #[derive(Default)]
-pub(crate) struct Remembered(RefCell<Generations>);
+pub(crate) struct Remembered(RefCell<Clock>);
 
 #[derive(Default)]
-struct Generations {
-    young: HashMap<Box<str>, Verified>,
-    old: HashMap<Box<str>, Verified>,
+struct Clock {
+    slots: Vec<Slot>,
+    /// Places in `slots`, by the token's hash.
+    table: HashTable<usize>,
+    hash: DefaultHashBuilder,
+    hand: usize,
     used: usize,
+}
+
+struct Slot {
+    token: Box<str>,
+    verified: Verified,
+    /// Asked for since the hand last came by.
+    returned: bool,
 }
 
 impl Remembered {
     /// What a token was found to be, while it is still that: not past its end, and by a key that is
     /// still there.
     pub(crate) fn find(&self, token: &str, now: u64) -> Option<Verified> {
-        let mut generations = self.0.borrow_mut();
-        let is_good =
-            |found: &Verified| now < found.until && found.generation == found.keys.generation();
-        if let Some(found) = generations.young.get(token) {
-            return is_good(found).then(|| found.clone());
+        let mut clock = self.0.borrow_mut();
+        let place = clock.place(token)?;
+        let slot = clock.slots.get_mut(place)?;
+        let found = &slot.verified;
+        if now >= found.until || found.generation != found.keys.generation() {
+            return None;
         }
-        let (token, found) = generations.old.remove_entry(token)?;
-        let found = is_good(&found).then_some(found)?;
-        generations.keep(token, found.clone());
-        Some(found)
+        slot.returned = true;
+        Some(found.clone())
     }
 
     pub(crate) fn remember(&self, token: &str, verified: &Verified) {
-        self.0.borrow_mut().keep(token.into(), verified.clone());
+        self.0.borrow_mut().keep(token, verified.clone());
     }
 }
 
-impl Generations {
-    fn keep(&mut self, token: Box<str>, verified: Verified) {
-        let weight = token.len() * WEIGHT;
-        if self.used + weight > ROOM {
-            self.old = std::mem::take(&mut self.young);
-            self.used = 0;
+impl Clock {
+    fn place(&self, token: &str) -> Option<usize> {
+        let same = |place: &usize| self.slots.get(*place).is_some_and(|slot| *slot.token == *token);
+        self.table.find(self.hash.hash_one(token), same).copied()
+    }
+
+    fn keep(&mut self, token: &str, verified: Verified) {
+        if let Some(slot) = self.place(token).and_then(|place| self.slots.get_mut(place)) {
+            slot.verified = verified;
+            return;
         }
-        if self.young.insert(token, verified).is_none() {
-            self.used += weight;
+        let weight = token.len() * WEIGHT;
+        while self.used + weight > ROOM && !self.slots.is_empty() {
+            self.make_room();
+        }
+        self.used += weight;
+        let place = self.slots.len();
+        let (slots, hash) = (&self.slots, &self.hash);
+        let again =
+            |place: &usize| hash.hash_one(slots.get(*place).map_or("", |slot| &*slot.token));
+        self.table.insert_unique(hash.hash_one(token), place, again);
+        self.slots.push(Slot { token: token.into(), verified, returned: false });
+    }
+
+    /// Moves the hand by one slot, and forgets what is there if nobody came back for it.
+    fn make_room(&mut self) {
+        if self.hand >= self.slots.len() {
+            self.hand = 0;
+        }
+        let Some(slot) = self.slots.get_mut(self.hand) else { return };
+        if std::mem::take(&mut slot.returned) {
+            self.hand += 1;
+            return;
+        }
+        self.move_in_table(self.hand, None);
+        let last = self.slots.len() - 1;
+        if last != self.hand {
+            self.move_in_table(last, Some(self.hand)); // it takes the place of the one that goes
+        }
+        let gone = self.slots.swap_remove(self.hand);
+        self.used -= gone.token.len() * WEIGHT;
+    }
+
+    /// The token at a place is to be found at another one, or nowhere.
+    fn move_in_table(&mut self, from: usize, to: Option<usize>) {
+        let Some(slot) = self.slots.get(from) else { return };
+        let hash = self.hash.hash_one(&*slot.token);
+        if let Ok(mut entry) = self.table.find_entry(hash, |place| *place == from) {
+            match to {
+                Some(to) => *entry.get_mut() = to,
+                None => drop(entry.remove()),
+            }
         }
     }
 }
@@ -99,8 +153,24 @@ mod tests {
             assert!(remembered.find("returns", 0).is_some(), "{number}");
         }
         assert!(remembered.find(&token(0), 0).is_none());
-        let generations = remembered.0.borrow();
-        let count = generations.young.len() + generations.old.len();
-        assert!(count <= 2 * ROOM / (1000 * WEIGHT), "{count}");
+        assert!(remembered.find(&token(19_999), 0).is_some());
+        let clock = remembered.0.borrow();
+        assert_eq!(clock.slots.len(), clock.table.len());
+        assert!(clock.used <= ROOM && clock.slots.len() <= ROOM / (1000 * WEIGHT) + 1);
+        for (place, slot) in clock.slots.iter().enumerate() {
+            assert_eq!(clock.place(&slot.token), Some(place));
+        }
+    }
+
+    #[test]
+    fn a_token_of_its_own_size_finds_room_again_and_again() {
+        let (remembered, good) = (Remembered::default(), verified(100));
+        for number in 0..5000 {
+            let token = format!("{number:0width$}", width = 1 + number * 97 % 8000);
+            remembered.remember(&token, &good);
+            remembered.remember(&token, &good);
+            assert!(remembered.find(&token, 0).is_some());
+        }
+        assert!(remembered.0.borrow().used <= ROOM);
     }
 }
