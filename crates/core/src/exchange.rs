@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::body::Body;
@@ -104,7 +104,7 @@ pub struct Exchange {
     pub buffer_limit: u64,
     pub record: Record,
     /// Headers that policies want on the answer, whatever it becomes.
-    pub answer_headers: http::HeaderMap,
+    pub answer_headers: SmallVec<[(HeaderName, HeaderValue); 6]>,
     guards: Vec<Box<dyn Any>>,
 }
 
@@ -135,7 +135,7 @@ impl Exchange {
             needs_no_token: false,
             buffer_limit,
             record,
-            answer_headers: http::HeaderMap::new(),
+            answer_headers: SmallVec::new(),
             guards: Vec::new(),
         }
     }

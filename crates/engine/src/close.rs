@@ -25,10 +25,8 @@ pub fn problem(exchange: &mut Exchange, problem: &Problem) -> Response {
 /// The last headers of every answer; nothing follows the head of an answer to HEAD.
 pub fn finish(exchange: &mut Exchange, mut response: Response) -> Response {
     response.headers_mut().insert(X_REQUEST_ID, exchange.request_id.clone());
-    for (name, value) in exchange.answer_headers.drain() {
-        if let Some(name) = name {
-            response.headers_mut().insert(name, value);
-        }
+    for (name, value) in exchange.answer_headers.drain(..) {
+        response.headers_mut().insert(name, value);
     }
     if exchange.record.method == Method::HEAD {
         if let Some(length) = response.body().size_hint().exact()

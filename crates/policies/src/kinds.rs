@@ -19,6 +19,12 @@ pub struct Kind {
 
 pub const KINDS: &[Kind] = &[
     Kind {
+        name: "rate_limit",
+        because: "limits that need not know who asks come first: bad credentials are limited guesses",
+        schema: rate_limit::schema,
+        plan: rate_limit::plan_first,
+    },
+    Kind {
         name: "api_key",
         because: "it is cheaper than a signature, and may make a token needless",
         schema: api_key::schema,
@@ -38,7 +44,7 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "rate_limit",
-        because: "a body is not read for somebody who asks too often",
+        because: "the other limits know who asks, and a body is not read for somebody who asks too often",
         schema: rate_limit::schema,
         plan: rate_limit::plan,
     },

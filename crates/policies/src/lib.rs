@@ -14,6 +14,7 @@ pub mod jwt;
 pub mod kinds;
 pub mod planner;
 pub mod rate_limit;
+mod slots;
 pub mod transform;
 pub mod validate;
 

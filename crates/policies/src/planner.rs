@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderName;
-use portcullis_config::{Diagnostics, Sources, Span, Spanned};
+use portcullis_config::{Diagnostics, Node, Sources, Span, Spanned};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
 use portcullis_core::{Build, Policy, headers};
@@ -76,19 +76,23 @@ pub struct Planner<'a> {
     pub sources: &'a Sources,
     pub shared: &'a Shared,
     pub route: &'a RouteFacts,
-    /// True when the block is the inherited one, without a change by the route.
-    pub inherited: bool,
+    /// The block that the route inherits, before what it says itself.
+    pub above: Option<&'a Node>,
     pub files: &'a mut Vec<PathBuf>,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// The same desk, for a second look at a block.
+    pub fn again(&mut self) -> Planner<'_> {
+        let Planner { sources, shared, route, above, .. } = *self;
+        Planner { out: &mut *self.out, sources, shared, route, above, files: &mut *self.files }
+    }
+
     pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
         let (out, sources, files) = (&mut *self.out, self.sources, &mut *self.files);
         Reader { out, sources, files }.read(path, named_at)
     }
-}
 
-impl Planner<'_> {
     /// A program, compiled; its mistakes are shown where they stand in the file.
     pub fn program(&mut self, text: &Spanned<String>) -> Option<Program> {
         program(text, &VARIABLES, self.sources, self.out)

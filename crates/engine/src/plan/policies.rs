@@ -7,8 +7,6 @@ use portcullis_policies::{KINDS, Kind, kinds};
 pub struct Merged {
     pub kind: &'static Kind,
     pub block: Node,
-    /// It is the inherited block, unchanged.
-    pub inherited: bool,
 }
 
 /// A `policies:` block: every key is a kind's name.
@@ -52,17 +50,12 @@ impl Decode for PoliciesBlock {
 pub fn merge(inherited: &Node, own: &Node) -> Vec<Merged> {
     let merged = KINDS.iter().filter_map(|kind| {
         let (above, here) = (inherited.get(kind.name), own.get(kind.name));
-        let (block, inherited) = match (above, here) {
+        let block = match (above, here) {
             (None, None) => return None,
-            (Some(above), None) => (above.clone(), true),
-            (None, Some(here)) => (here.clone(), false),
-            (Some(above), Some(here)) => {
-                let block = Node::overlay(above, here);
-                let same = block.same(above);
-                (block, same)
-            }
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (Some(above), Some(here)) => Node::overlay(above, here),
         };
-        (!block.is_off()).then_some(Merged { kind, block, inherited })
+        (!block.is_off()).then_some(Merged { kind, block })
     });
     merged.collect()
 }

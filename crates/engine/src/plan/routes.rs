@@ -58,7 +58,7 @@ impl Desk<'_> {
                 sources: self.sources,
                 shared: self.shared,
                 route: &facts,
-                inherited: merged.inherited,
+                above: self.inherited.get(merged.kind.name),
                 files: &mut *self.files,
             };
             if let Some(plan) = (merged.kind.plan)(&merged.block, &mut planner) {

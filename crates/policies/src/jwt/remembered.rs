@@ -5,11 +5,9 @@
 //! (second chance, Corbató 1968), so that clients who return stay and those who came once make room.
 
 use std::cell::RefCell;
-use std::hash::BuildHasher as _;
-
-use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::verify::Verified;
+use crate::slots::Slots;
 
 /// What a worker remembers at most, counting a token for [`WEIGHT`] times its length: its claims are
 /// there as well.
@@ -21,16 +19,12 @@ pub(crate) struct Remembered(RefCell<Clock>);
 
 #[derive(Default)]
 struct Clock {
-    slots: Vec<Slot>,
-    /// Places in `slots`, by the token's hash.
-    table: HashTable<usize>,
-    hash: DefaultHashBuilder,
+    tokens: Slots<Token>,
     hand: usize,
     used: usize,
 }
 
-struct Slot {
-    token: Box<str>,
+struct Token {
     verified: Verified,
     /// Asked for since the hand last came by.
     returned: bool,
@@ -40,74 +34,48 @@ impl Remembered {
     /// What a token was found to be, while it is still that: not past its end, and by a key that is
     /// still there.
     pub(crate) fn find(&self, token: &str, now: u64) -> Option<Verified> {
-        let mut clock = self.0.borrow_mut();
-        let place = clock.place(token)?;
-        let slot = clock.slots.get_mut(place)?;
-        let found = &slot.verified;
+        let tokens = &mut self.0.borrow_mut().tokens;
+        let place = tokens.find(tokens.hash(token.as_bytes()), token.as_bytes())?;
+        let token = tokens.get_mut(place)?;
+        let found = &token.verified;
         if now >= found.until || found.generation != found.keys.generation() {
             return None;
         }
-        slot.returned = true;
+        token.returned = true;
         Some(found.clone())
     }
 
     pub(crate) fn remember(&self, token: &str, verified: &Verified) {
-        self.0.borrow_mut().keep(token, verified.clone());
+        self.0.borrow_mut().keep(token.as_bytes(), verified.clone());
     }
 }
 
 impl Clock {
-    fn place(&self, token: &str) -> Option<usize> {
-        let same = |place: &usize| self.slots.get(*place).is_some_and(|slot| *slot.token == *token);
-        self.table.find(self.hash.hash_one(token), same).copied()
-    }
-
-    fn keep(&mut self, token: &str, verified: Verified) {
-        if let Some(slot) = self.place(token).and_then(|place| self.slots.get_mut(place)) {
-            slot.verified = verified;
+    fn keep(&mut self, token: &[u8], verified: Verified) {
+        let hash = self.tokens.hash(token);
+        let place = self.tokens.find(hash, token);
+        if let Some(known) = place.and_then(|place| self.tokens.get_mut(place)) {
+            known.verified = verified;
             return;
         }
         let weight = token.len() * WEIGHT;
-        while self.used + weight > ROOM && !self.slots.is_empty() {
+        while self.used + weight > ROOM && !self.tokens.is_empty() {
             self.make_room();
         }
         self.used += weight;
-        let place = self.slots.len();
-        let (slots, hash) = (&self.slots, &self.hash);
-        let again =
-            |place: &usize| hash.hash_one(slots.get(*place).map_or("", |slot| &*slot.token));
-        self.table.insert_unique(hash.hash_one(token), place, again);
-        self.slots.push(Slot { token: token.into(), verified, returned: false });
+        self.tokens.insert(hash, token, Token { verified, returned: false });
     }
 
-    /// Moves the hand by one slot, and forgets what is there if nobody came back for it.
+    /// Moves the hand on, or forgets what is there if nobody came back for it.
     fn make_room(&mut self) {
-        if self.hand >= self.slots.len() {
+        if self.hand >= self.tokens.len() {
             self.hand = 0;
         }
-        let Some(slot) = self.slots.get_mut(self.hand) else { return };
-        if std::mem::take(&mut slot.returned) {
+        let Some(token) = self.tokens.get_mut(self.hand) else { return };
+        if std::mem::take(&mut token.returned) {
             self.hand += 1;
-            return;
-        }
-        self.move_in_table(self.hand, None);
-        let last = self.slots.len() - 1;
-        if last != self.hand {
-            self.move_in_table(last, Some(self.hand)); // it takes the place of the one that goes
-        }
-        let gone = self.slots.swap_remove(self.hand);
-        self.used -= gone.token.len() * WEIGHT;
-    }
-
-    /// The token at a place is to be found at another one, or nowhere.
-    fn move_in_table(&mut self, from: usize, to: Option<usize>) {
-        let Some(slot) = self.slots.get(from) else { return };
-        let hash = self.hash.hash_one(&*slot.token);
-        if let Ok(mut entry) = self.table.find_entry(hash, |place| *place == from) {
-            match to {
-                Some(to) => *entry.get_mut() = to,
-                None => drop(entry.remove()),
-            }
+        } else if let Some(gone) = self.tokens.remove(self.hand) {
+            self.used -= gone.key.len() * WEIGHT;
         }
     }
 }
@@ -155,11 +123,7 @@ mod tests {
         assert!(remembered.find(&token(0), 0).is_none());
         assert!(remembered.find(&token(19_999), 0).is_some());
         let clock = remembered.0.borrow();
-        assert_eq!(clock.slots.len(), clock.table.len());
-        assert!(clock.used <= ROOM && clock.slots.len() <= ROOM / (1000 * WEIGHT) + 1);
-        for (place, slot) in clock.slots.iter().enumerate() {
-            assert_eq!(clock.place(&slot.token), Some(place));
-        }
+        assert!(clock.used <= ROOM && clock.tokens.len() <= ROOM / (1000 * WEIGHT) + 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis_config::{Diagnostics, Named, Ranged, settings};
 
-use super::window::Line;
+use super::window::{Line, micros};
 use crate::planner::Plans;
 
 settings! {
@@ -36,7 +36,8 @@ pub fn plan_tiers(tiers: &Named<TierSettings>, out: &mut Diagnostics) -> Plans<T
             plans.insert(tier.name.clone(), None);
             continue;
         }
-        let line = |line: &LineSettings| Line { requests: line.requests.get(), per: line.per };
+        let line =
+            |line: &LineSettings| Line { requests: line.requests.get(), per: micros(line.per) };
         let lines = tier.value.iter().map(line).collect();
         plans.insert(tier.name.clone(), Some(Arc::new(TierPlan { lines })));
     }

@@ -1,0 +1,239 @@
+//! A limit: who is counted, how much each tier may ask for, and where its counters live.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_config::{Node, OneOrMany, Ranged, Spanned, choices, did_you_mean, settings};
+use portcullis_core::metrics::Counter;
+use portcullis_core::{Build, Exchange};
+
+use super::answer::Announced;
+use super::memory::Memory;
+use super::source::{self, Cost, KeyBytes, Purpose, Source};
+use super::tiers::TierPlan;
+use super::window::Line;
+use super::{DECISIONS, EVICTED};
+use crate::planner::{Planner, fingerprint};
+
+choices! {
+    /// What a limit does.
+    pub enum LimitMode {
+        /// It refuses what is too much.
+        Enforce = "enforce",
+        /// It counts, tells what it would have refused, and lets everything pass.
+        Observe = "observe",
+    }
+}
+
+settings! {
+    /// How much a client may ask for.
+    pub struct RateLimitSettings {
+        /// What the limit is called in headers, logs and metrics: `default` for one that all routes
+        /// share, the route's name for its own, when left out.
+        pub name: Option<Spanned<String>>,
+        /// Who is counted: consumer, jwt.CLAIM, client_ip, header.NAME, path.NAME or an expression;
+        /// of a list the first that the request has. The consumer, else the token's subject, else
+        /// the client's address, when left out.
+        pub key: OneOrMany<Spanned<String>> = "[]",
+        /// What names the client's tier, in the same words.
+        pub tier: OneOrMany<Spanned<String>> = "[]",
+        /// The tier of everybody else.
+        pub default_tier: Spanned<String>,
+        /// How much a request counts: a whole number, or an expression.
+        pub cost: Spanned<String> = "\"1\"",
+        /// What the limit does with what is too much.
+        pub mode: LimitMode = "enforce",
+        /// An IPv6 client is counted by a network of so many bits.
+        pub ipv6_prefix: Ranged<1, 128> = "64",
+        /// So many clients are remembered in this process.
+        pub max_keys: Ranged<1, 100_000_000> = "1000000",
+        /// Further limits of the same requests.
+        pub also: Vec<RateLimitSettings> = "[]",
+    }
+}
+
+/// A limit, understood.
+pub struct LimitPlan {
+    pub name: Arc<str>,
+    pub keys: Vec<Source>,
+    pub tier: Vec<Source>,
+    pub cost: Cost,
+    pub enforced: bool,
+    prefix: u8,
+    max_keys: usize,
+    default_tier: usize,
+    tiers: Vec<(Arc<str>, Arc<TierPlan>)>,
+    /// Of the settings that say what is counted.
+    mark: u64,
+}
+
+impl LimitPlan {
+    /// Understands one limit; `mark` is its settings' fingerprint.
+    pub fn plan(
+        settings: &RateLimitSettings,
+        name: Arc<str>,
+        mark: u64,
+        planner: &mut Planner<'_>,
+    ) -> Option<Self> {
+        let keys = match settings.key.is_empty() {
+            true => Some(source::default_keys(&planner.route.kinds)),
+            false => source::plan(&settings.key, planner),
+        };
+        let tier = source::plan(&settings.tier, planner);
+        let cost = Cost::plan(&settings.cost, planner);
+        let understood =
+            |(name, plan): (&String, &Option<_>)| Some((Arc::from(name.as_str()), plan.clone()?));
+        let tiers: Vec<(Arc<str>, Arc<TierPlan>)> =
+            planner.shared.tiers.iter().filter_map(understood).collect();
+        if !planner.shared.tiers.contains_key(settings.default_tier.as_str()) {
+            let shown = settings.default_tier.shown();
+            let message = format!("no tier is called `{shown}`");
+            let problem = planner.out.error(settings.default_tier.span, message);
+            let names = planner.shared.tiers.keys().map(String::as_str);
+            if let Some(hint) = did_you_mean(&settings.default_tier, names) {
+                problem.hint(hint);
+            }
+            return None;
+        }
+        let default_tier =
+            tiers.iter().position(|(name, _)| **name == *settings.default_tier.value)?;
+        let cost = cost?;
+        if let Cost::Fixed(cost) = cost {
+            check_cost(cost, settings, &tiers, planner)?;
+        }
+        Some(Self {
+            name,
+            keys: keys?,
+            tier: tier?,
+            cost,
+            enforced: settings.mode == LimitMode::Enforce,
+            prefix: u8::try_from(settings.ipv6_prefix.get()).unwrap_or(64),
+            max_keys: settings.max_keys.as_usize(),
+            default_tier,
+            tiers,
+            mark,
+        })
+    }
+
+    /// For `explain`.
+    pub fn note(&self) -> String {
+        let when =
+            if self.needs_identity() { "once who asks is known" } else { "before keys and tokens" };
+        format!("the limit {} is decided {when}", self.name)
+    }
+
+    /// True when who asks has to be known first.
+    pub fn needs_identity(&self) -> bool {
+        self.keys.iter().chain(&self.tier).any(Source::needs_identity) || self.cost.needs_identity()
+    }
+
+    pub fn build(&self, build: &mut Build<'_>) -> Limit {
+        let evicted = build.metrics.counter(&EVICTED, &[&self.name]);
+        let memory = build.keep("limit", &self.name, self.mark, |build| {
+            Arc::new(Memory::new(build.clock.now(), self.max_keys, evicted))
+        });
+        let tiers = self.tiers.iter().map(|(name, plan)| Tier {
+            name: Arc::clone(name),
+            lines: plan.lines.iter().copied().collect(),
+            announced: plan.lines.iter().map(|line| Announced::new(&self.name, *line)).collect(),
+            key: tier_key(name, &plan.lines),
+            decisions: ["admitted", "refused", "observed"]
+                .map(|word| build.metrics.counter(&DECISIONS, &[&self.name, name, word])),
+        });
+        Limit {
+            name: Arc::clone(&self.name),
+            keys: self.keys.clone(),
+            tier: self.tier.clone(),
+            cost: self.cost.clone(),
+            enforced: self.enforced,
+            prefix: self.prefix,
+            default_tier: self.default_tier,
+            by_name: self
+                .tiers
+                .iter()
+                .enumerate()
+                .map(|(at, (name, _))| (name.as_ref().into(), at))
+                .collect(),
+            tiers: tiers.collect(),
+            memory,
+        }
+    }
+}
+
+/// A request that costs more than a line ever gives could never pass.
+fn check_cost(
+    cost: u64,
+    settings: &RateLimitSettings,
+    tiers: &[(Arc<str>, Arc<TierPlan>)],
+    planner: &mut Planner<'_>,
+) -> Option<()> {
+    let reachable = |name: &str| !settings.tier.is_empty() || *name == *settings.default_tier.value;
+    let too_small = |line: &Line| line.requests < cost;
+    let small =
+        tiers.iter().find(|(name, plan)| reachable(name) && plan.lines.iter().any(too_small));
+    let Some((name, _)) = small else { return Some(()) };
+    let message = format!("a cost of {cost} never fits into the tier `{name}`");
+    planner
+        .out
+        .error(settings.cost.span, message)
+        .hint("lower the cost, or raise the tier's `requests`");
+    None
+}
+
+/// What a tier's counters have in front: its name, and its lines, so that changed lines begin anew.
+fn tier_key(name: &str, lines: &[Line]) -> Box<[u8]> {
+    format!("{name}:{:08x}", fingerprint(&lines) as u32).into_bytes().into()
+}
+
+/// A tier as a limit uses it.
+pub struct Tier {
+    pub name: Arc<str>,
+    pub lines: Box<[Line]>,
+    pub announced: Vec<Announced>,
+    pub key: Box<[u8]>,
+    /// Admitted, refused, observed.
+    pub decisions: [Counter; 3],
+}
+
+/// A limit that runs.
+pub struct Limit {
+    pub name: Arc<str>,
+    pub enforced: bool,
+    pub memory: Arc<Memory>,
+    keys: Vec<Source>,
+    tier: Vec<Source>,
+    cost: Cost,
+    prefix: u8,
+    default_tier: usize,
+    by_name: HashMap<Box<str>, usize>,
+    tiers: Vec<Tier>,
+}
+
+/// What a limit has to know of a request.
+pub struct Question<'a> {
+    pub limit: &'a Limit,
+    pub tier: &'a Tier,
+    pub key: KeyBytes,
+    pub cost: u64,
+}
+
+impl Limit {
+    pub fn question(&self, exchange: &Exchange) -> Option<Question<'_>> {
+        let own = self.tier.iter().find_map(|source| {
+            let name = source.read(Purpose::Tier, exchange)?;
+            self.by_name.get(name.as_ref())
+        });
+        let tier = self.tiers.get(*own.unwrap_or(&self.default_tier))?;
+        let key = source::key(&self.keys, exchange, &tier.key, self.prefix);
+        Some(Question { limit: self, tier, key, cost: self.cost.of(exchange) })
+    }
+}
+
+/// The fingerprint of what a limit counts: all of its block but the limits beside it.
+pub fn mark(block: &Node) -> u64 {
+    let own = block.as_map().into_iter().flat_map(|map| map.iter());
+    let own = own.filter(|entry| entry.key != "also" && entry.key != "mode");
+    let mut parts: Vec<_> = own.map(|entry| (&entry.key, entry.value.fingerprint())).collect();
+    parts.sort();
+    fingerprint(&parts)
+}
