@@ -12,6 +12,7 @@ use portcullis_config::{
 use portcullis_policies::consumers::ConsumerSettings;
 use portcullis_policies::issuers::IssuerSettings;
 use portcullis_policies::rate_limit::TierSettings;
+use portcullis_policies::stores::StoreSettings;
 use portcullis_upstream::UpstreamSettings;
 
 settings! {
@@ -38,6 +39,8 @@ settings! {
         pub issuers: Named<IssuerSettings> = "{}",
         /// How much each kind of client may ask for.
         pub tiers: Named<TierSettings> = "{}",
+        /// State that several gateways share.
+        pub stores: Named<StoreSettings> = "{}",
         /// Programs that ask with a key.
         pub consumers: Named<ConsumerSettings> = "{}",
         /// Named groups of endpoints.

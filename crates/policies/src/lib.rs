@@ -15,6 +15,7 @@ pub mod kinds;
 pub mod planner;
 pub mod rate_limit;
 mod slots;
+pub mod stores;
 pub mod transform;
 pub mod validate;
 
@@ -40,5 +41,5 @@ pub fn codes() -> Vec<&'static Code> {
 
 /// Every metric that a policy writes.
 pub fn metrics() -> Vec<&'static Metric> {
-    [issuers::METRICS, rate_limit::METRICS].concat()
+    [issuers::METRICS, rate_limit::METRICS, stores::METRICS].concat()
 }

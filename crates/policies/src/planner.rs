@@ -13,6 +13,7 @@ use portcullis_core::{Build, Policy, headers};
 use crate::consumers::Consumers;
 use crate::issuers::IssuerPlan;
 use crate::rate_limit::TierPlan;
+use crate::stores::StorePlan;
 
 /// A file that a configuration names may be at most this large, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -22,6 +23,7 @@ const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 pub struct Shared {
     pub issuers: Plans<IssuerPlan>,
     pub tiers: Plans<TierPlan>,
+    pub stores: Plans<StorePlan>,
     pub consumers: Arc<Consumers>,
 }
 

@@ -103,6 +103,10 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
             &mut Reader { out, sources, files: &mut files },
         ),
         tiers: portcullis_policies::rate_limit::plan_tiers(&file.tiers, out),
+        stores: portcullis_policies::stores::plan_stores(
+            &file.stores,
+            &mut Reader { out, sources, files: &mut files },
+        ),
         consumers: Arc::default(),
     };
     let consumers = portcullis_policies::consumers::plan_consumers(

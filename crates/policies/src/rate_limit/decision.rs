@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::window::{Line, Micros, Window};
+use crate::stores::Gateways;
 
 /// One limit's question about one request.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,8 @@ pub struct Asked<'a> {
     pub cost: u64,
     /// False: it is counted and told, and refuses nothing.
     pub enforced: bool,
+    /// This gateway decides by itself, and keeps to its share.
+    pub share: Option<Gateways>,
 }
 
 /// One limit's answer.

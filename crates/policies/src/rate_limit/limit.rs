@@ -2,18 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use portcullis_config::{Node, OneOrMany, Ranged, Spanned, choices, did_you_mean, settings};
 use portcullis_core::metrics::Counter;
-use portcullis_core::{Build, Exchange};
+use portcullis_core::{Build, Exchange, Live};
 
 use super::answer::Announced;
+use super::decision::{Asked, Decision};
 use super::memory::Memory;
+use super::shared::{OnStoreFailure, Shared};
 use super::source::{self, Cost, KeyBytes, Purpose, Source};
 use super::tiers::TierPlan;
 use super::window::Line;
 use super::{DECISIONS, EVICTED};
 use crate::planner::{Planner, fingerprint};
+use crate::stores::StorePlan;
 
 choices! {
     /// What a limit does.
@@ -45,6 +49,13 @@ settings! {
         pub mode: LimitMode = "enforce",
         /// An IPv6 client is counted by a network of so many bits.
         pub ipv6_prefix: Ranged<1, 128> = "64",
+        /// The store where its counters are shared with other gateways; this process's memory when
+        /// left out.
+        pub store: Option<Spanned<String>>,
+        /// What it does while the store does not answer.
+        pub on_store_failure: OnStoreFailure = "local",
+        /// So many permits are taken from the store at once for a client that asks often; 1: none.
+        pub lease: Ranged<1, 10_000> = "1",
         /// So many clients are remembered in this process.
         pub max_keys: Ranged<1, 100_000_000> = "1000000",
         /// Further limits of the same requests.
@@ -61,6 +72,9 @@ pub struct LimitPlan {
     pub enforced: bool,
     prefix: u8,
     max_keys: usize,
+    store: Option<Arc<StorePlan>>,
+    on_failure: OnStoreFailure,
+    lease: u64,
     default_tier: usize,
     tiers: Vec<(Arc<str>, Arc<TierPlan>)>,
     /// Of the settings that say what is counted.
@@ -97,6 +111,10 @@ impl LimitPlan {
         }
         let default_tier =
             tiers.iter().position(|(name, _)| **name == *settings.default_tier.value)?;
+        let store = match &settings.store {
+            Some(name) => Some(find_store(name, planner)?),
+            None => None,
+        };
         let cost = cost?;
         if let Cost::Fixed(cost) = cost {
             check_cost(cost, settings, &tiers, planner)?;
@@ -109,6 +127,9 @@ impl LimitPlan {
             enforced: settings.mode == LimitMode::Enforce,
             prefix: u8::try_from(settings.ipv6_prefix.get()).unwrap_or(64),
             max_keys: settings.max_keys.as_usize(),
+            store: store.flatten(),
+            on_failure: settings.on_store_failure,
+            lease: settings.lease.get(),
             default_tier,
             tiers,
             mark,
@@ -132,6 +153,7 @@ impl LimitPlan {
         let memory = build.keep("limit", &self.name, self.mark, |build| {
             Arc::new(Memory::new(build.clock.now(), self.max_keys, evicted))
         });
+        let place = self.place(memory, build);
         let tiers = self.tiers.iter().map(|(name, plan)| Tier {
             name: Arc::clone(name),
             lines: plan.lines.iter().copied().collect(),
@@ -155,9 +177,43 @@ impl LimitPlan {
                 .map(|(at, (name, _))| (name.as_ref().into(), at))
                 .collect(),
             tiers: tiers.collect(),
-            memory,
+            place,
         }
     }
+
+    /// Where counters are: in this process, or in a store with a log beside it.
+    fn place(&self, memory: Arc<Memory>, build: &mut Build<'_>) -> Place {
+        let Some(store) = &self.store else { return Place::Memory(memory) };
+        let store = store.build(build);
+        let live = build.keep("leases", &self.name, self.mark, |_| Live::new());
+        Place::Store(Shared {
+            prefix: format!("{}:{}:", store.prefix, self.name).into_bytes().into(),
+            store,
+            own: memory,
+            on_failure: self.on_failure,
+            lease: self.lease,
+            live,
+        })
+    }
+}
+
+/// The store of this name. `None` inside: it is there and could not be understood.
+fn find_store(name: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Option<Arc<StorePlan>>> {
+    let stores = &planner.shared.stores;
+    if let Some(store) = stores.get(name.as_str()) {
+        return Some(store.clone());
+    }
+    let problem = planner.out.error(name.span, format!("no store is called `{}`", name.shown()));
+    if let Some(hint) = did_you_mean(name, stores.keys().map(String::as_str)) {
+        problem.hint(hint);
+    }
+    None
+}
+
+/// Where a limit's counters are.
+pub enum Place {
+    Memory(Arc<Memory>),
+    Store(Shared),
 }
 
 /// A request that costs more than a line ever gives could never pass.
@@ -199,7 +255,7 @@ pub struct Tier {
 pub struct Limit {
     pub name: Arc<str>,
     pub enforced: bool,
-    pub memory: Arc<Memory>,
+    pub place: Place,
     keys: Vec<Source>,
     tier: Vec<Source>,
     cost: Cost,
@@ -215,6 +271,22 @@ pub struct Question<'a> {
     pub tier: &'a Tier,
     pub key: KeyBytes,
     pub cost: u64,
+}
+
+impl Question<'_> {
+    pub fn asked(&self) -> Asked<'_> {
+        let enforced = self.limit.enforced;
+        Asked { key: &self.key, lines: &self.tier.lines, cost: self.cost, enforced, share: None }
+    }
+
+    /// How the limit stands by what this process knows.
+    pub fn look(&self, now: Instant) -> Decision {
+        let memory = match &self.limit.place {
+            Place::Memory(memory) => memory,
+            Place::Store(shared) => &shared.own,
+        };
+        memory.look(&self.asked(), now)
+    }
 }
 
 impl Limit {

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::decision::{Asked, Decision, Decisions, Windows, charge, is_admitted, look, prepare};
 use super::window::{Line, Micros, micros};
 use crate::slots::Slots;
+use crate::stores::Gateways;
 
 const SHARDS: usize = 64;
 /// Below this many keys one lock is enough, and the least charged key is found exactly.
@@ -41,10 +42,25 @@ struct Shard {
 }
 
 /// What is known of one key.
+#[derive(Default)]
 struct Counted {
     windows: Windows,
     /// Nothing of it counts from here on.
     until: Micros,
+    /// What a store said of it last; none for limits without.
+    told: Option<Box<Told>>,
+}
+
+/// What a store said of a key.
+#[derive(Default)]
+struct Told {
+    /// What other gateways had admitted of a line, and until when some of it counts.
+    line: usize,
+    others: u64,
+    until: Micros,
+    /// So much was refused, until then.
+    cost: u64,
+    refusal: Option<(Micros, Decision)>,
 }
 
 impl Memory {
@@ -77,12 +93,49 @@ impl Memory {
         if decision.fits { held.charge(asked, now, &self.evicted) } else { decision }
     }
 
-    /// Charges what was admitted elsewhere.
-    pub fn charge(&self, asked: &Asked<'_>, now: Instant) {
+    /// Remembers what a store said when it admitted a request, which is charged here as well (`log`)
+    /// unless it was before.
+    pub fn admitted(&self, asked: &Asked<'_>, decision: &Decision, log: bool, now: Instant) {
         let now = self.time(now);
         let mut held = self.hold(asked.key);
         held.look(asked, now);
-        held.charge(asked, now, &self.evicted);
+        if log {
+            held.charge(asked, now, &self.evicted);
+        }
+        let Some(line) = asked.lines.get(decision.line) else { return };
+        let used = line.requests.saturating_sub(decision.remaining);
+        if let Some(counted) = held.counted() {
+            let own = counted.windows.get(decision.line).map_or(0, |window| window.total());
+            let told = counted.told.get_or_insert_default();
+            (told.line, told.others) = (decision.line, used.saturating_sub(own));
+            told.until = now + decision.reset;
+        }
+    }
+
+    /// Remembers that a store refused, until it would admit: a flood of refused requests asks no more.
+    pub fn refused(&self, asked: &Asked<'_>, decision: &Decision, now: Instant) {
+        let now = self.time(now);
+        let longest = asked.lines.iter().map(|line| line.per).max().unwrap_or(0);
+        let until = now + decision.wait.unwrap_or(longest);
+        let mut held = self.hold(asked.key);
+        held.ensure(asked, now, &self.evicted);
+        if let Some(counted) = held.counted() {
+            counted.until = counted.until.max(until);
+            let told = counted.told.get_or_insert_default();
+            (told.cost, told.refusal) = (asked.cost, Some((until, *decision)));
+        }
+    }
+
+    /// What a store would say, because it said so already.
+    pub fn known_refusal(&self, asked: &Asked<'_>, now: Instant) -> Option<Decision> {
+        let now = self.time(now);
+        let mut held = self.hold(asked.key);
+        let told = held.counted()?.told.as_ref()?;
+        let (until, decision) = told.refusal.filter(|(until, _)| now < *until)?;
+        let left = until - now;
+        let reset = decision.reset.max(left);
+        let wait = decision.wait.map(|_| left);
+        (asked.cost >= told.cost).then_some(Decision { wait, reset, ..decision })
     }
 
     /// What would be said, without charging it.
@@ -152,42 +205,65 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
+    fn counted(&mut self) -> Option<&mut Counted> {
+        self.place.and_then(|place| self.shard.keys.get_mut(place))
+    }
+
     fn look(&mut self, asked: &Asked<'_>, now: Micros) -> Decision {
-        match self.place.and_then(|place| self.shard.keys.get_mut(place)) {
-            Some(counted) => {
-                prepare(&mut counted.windows, asked.lines, now);
-                look(&counted.windows, asked.lines, asked.cost, now)
-            }
-            None => {
-                let mut windows = Windows::new();
-                prepare(&mut windows, asked.lines, now);
-                look(&windows, asked.lines, asked.cost, now)
-            }
+        let mut none = Counted::default();
+        let counted = self.counted().unwrap_or(&mut none);
+        prepare(&mut counted.windows, asked.lines, now);
+        match asked.share {
+            None => look(&counted.windows, asked.lines, asked.cost, now),
+            Some(gateways) => counted.look_alone(asked, gateways, now),
         }
     }
 
+    /// The key is known from here on.
+    fn ensure(&mut self, asked: &Asked<'_>, now: Micros, evicted: &Counter) {
+        if self.place.is_some() {
+            return;
+        }
+        if self.shard.keys.len() >= self.most {
+            self.shard.make_room(now, evicted);
+        }
+        let mut counted = Counted::default();
+        prepare(&mut counted.windows, asked.lines, now);
+        self.place = Some(self.shard.keys.insert(self.hash, asked.key, counted));
+    }
+
     fn charge(&mut self, asked: &Asked<'_>, now: Micros, evicted: &Counter) -> Decision {
-        let place = match self.place {
-            Some(place) => place,
-            None => {
-                if self.shard.keys.len() >= self.most {
-                    self.shard.make_room(now, evicted);
-                }
-                let mut windows = Windows::new();
-                prepare(&mut windows, asked.lines, now);
-                let place =
-                    self.shard.keys.insert(self.hash, asked.key, Counted { windows, until: 0 });
-                self.place = Some(place);
-                place
-            }
-        };
-        let Some(counted) = self.shard.keys.get_mut(place) else {
+        self.ensure(asked, now, evicted);
+        let Some(counted) = self.counted() else {
             return look(&Windows::new(), asked.lines, asked.cost, now);
         };
         charge(&mut counted.windows, asked.lines, asked.cost, now);
         let ends = asked.lines.iter().map(|line: &Line| now + line.per);
         counted.until = ends.chain([counted.until]).max().unwrap_or(0);
-        Decision { fits: true, wait: Some(0), ..look(&counted.windows, asked.lines, 0, now) }
+        let told = match asked.share {
+            None => look(&counted.windows, asked.lines, 0, now),
+            Some(gateways) => counted.look_alone(&Asked { cost: 0, ..*asked }, gateways, now),
+        };
+        Decision { fits: true, wait: Some(0), ..told }
+    }
+}
+
+impl Counted {
+    /// What this gateway may admit by itself: its share of each line, and no more than the others
+    /// had left when the store was last heard.
+    fn look_alone(&self, asked: &Asked<'_>, gateways: Gateways, now: Micros) -> Decision {
+        let share = |line: &Line| Line { requests: gateways.share(line.requests), ..*line };
+        let lines: SmallVec<[Line; 2]> = asked.lines.iter().map(share).collect();
+        let own = look(&self.windows, &lines, asked.cost, now);
+        let Some(told) = self.told.as_ref().filter(|told| now < told.until) else { return own };
+        let both = (asked.lines.get(told.line), self.windows.get(told.line));
+        let (Some(line), Some(window)) = both else { return own };
+        let left = line.requests.saturating_sub(told.others + window.total());
+        if asked.cost <= left || !own.fits {
+            return own;
+        }
+        let wait = told.until - now;
+        Decision { fits: false, line: told.line, remaining: left, wait: Some(wait), reset: wait }
     }
 }
 
@@ -230,7 +306,7 @@ mod tests {
     }
 
     fn asked<'a>(key: &'a str, lines: &'a [Line]) -> Asked<'a> {
-        Asked { key: key.as_bytes(), lines, cost: 1, enforced: true }
+        Asked { key: key.as_bytes(), lines, cost: 1, enforced: true, share: None }
     }
 
     #[test]

@@ -8,14 +8,17 @@
 mod answer;
 mod block;
 mod decision;
+mod lease;
 mod limit;
 mod memory;
+mod shared;
 mod source;
 mod tiers;
-mod window;
+pub(crate) mod window;
 
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use portcullis_config::{Definitions, Node};
@@ -24,8 +27,9 @@ use portcullis_core::{Build, Code, Event, Exchange, Outcome, Policy, Problem, St
 use smallvec::SmallVec;
 
 use crate::planner::{Planned, Planner};
-use decision::{Asked, Decision, is_admitted, is_nearer};
-use limit::{Limit, LimitPlan, Question};
+use decision::{Asked, Decision, Decisions, is_admitted, is_nearer};
+use limit::{Limit, LimitPlan, Place, Question};
+use shared::STORE_UNAVAILABLE;
 pub use tiers::{TierPlan, TierSettings, plan_tiers};
 
 const NAME: &str = "rate_limit";
@@ -36,7 +40,7 @@ pub const RATE_LIMITED: Code = Code {
     title: "Too many requests",
     cure: "Wait for as many seconds as Retry-After says; the log names the limit and the tier.",
 };
-pub const CODES: &[&Code] = &[&RATE_LIMITED];
+pub const CODES: &[&Code] = &[&RATE_LIMITED, &STORE_UNAVAILABLE];
 
 pub static DECISIONS: Metric = Metric {
     name: "portcullis_rate_limit_decisions_total",
@@ -95,22 +99,34 @@ impl Policy for RateLimit {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         let questions: SmallVec<[Question<'_>; 1]> =
             self.0.iter().filter_map(|limit| limit.question(exchange)).collect();
-        let now = exchange.worker.clock.now();
-        let decisions = match questions.as_slice() {
-            [one] => SmallVec::from_slice(&[one.limit.memory.decide(&one.asked(), now)]),
-            several => {
-                let all = several.iter().map(|one| (&*one.limit.memory, one.asked()));
-                memory::decide(&all.collect::<SmallVec<[_; 4]>>(), now)
-            }
-        };
-        conclude(exchange, &questions, &decisions)
+        if questions.iter().any(|one| matches!(one.limit.place, Place::Store(_))) {
+            return Step::Wait(Box::pin(async move {
+                let worker = Rc::clone(&exchange.worker);
+                let decisions = shared::decide(&questions, &worker).await?;
+                conclude(exchange, &questions, &decisions)?;
+                Ok(None)
+            }));
+        }
+        let decisions = decide_here(&questions, exchange.worker.clock.now());
+        match conclude(exchange, &questions, &decisions) {
+            Ok(()) => Step::Next,
+            Err(problem) => problem.into(),
+        }
     }
 }
 
-impl Question<'_> {
-    fn asked(&self) -> Asked<'_> {
-        let enforced = self.limit.enforced;
-        Asked { key: &self.key, lines: &self.tier.lines, cost: self.cost, enforced }
+/// Decides limits whose counters are all in this process.
+fn decide_here(questions: &[Question<'_>], now: Instant) -> Decisions {
+    let limits: SmallVec<[(&memory::Memory, Asked<'_>); 2]> = questions
+        .iter()
+        .filter_map(|one| match &one.limit.place {
+            Place::Memory(memory) => Some((&**memory, one.asked())),
+            Place::Store(_) => None,
+        })
+        .collect();
+    match limits.as_slice() {
+        [(memory, asked)] => SmallVec::from_slice(&[memory.decide(asked, now)]),
+        several => memory::decide(several, now),
     }
 }
 
@@ -120,7 +136,7 @@ fn conclude(
     exchange: &mut Exchange,
     questions: &[Question<'_>],
     decisions: &[Decision],
-) -> Step<'static> {
+) -> Result<(), Problem> {
     let both = || questions.iter().zip(decisions);
     answer::announce(
         exchange,
@@ -151,14 +167,14 @@ fn conclude(
             refusing = Some((question, *decision));
         }
     }
-    let Some((question, decision)) = refusing else { return Step::Next };
+    let Some((question, decision)) = refusing else { return Ok(()) };
     let detail = "this client has asked for as much as its limit allows";
     let problem = Problem::new(&RATE_LIMITED, detail)
         .private(format!("limit {}, tier {}", question.limit.name, question.tier.name));
-    match decision.wait {
-        Some(wait) => problem.retry_after(Duration::from_micros(wait)).into(),
-        None => problem.into(), // it costs more than the limit ever gives
-    }
+    Err(match decision.wait {
+        Some(wait) => problem.retry_after(Duration::from_micros(wait)),
+        None => problem, // it costs more than the limit ever gives
+    })
 }
 
 fn outcome(question: &Question<'_>, decision: &Decision) -> Outcome {
