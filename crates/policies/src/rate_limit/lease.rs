@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use portcullis_core::Worker;
 use tokio::sync::Notify;
 
-use crate::stores::{Ask, Store, Told};
+use crate::stores::{Ask, Failure, Store, Told};
 
 /// So many keys have leases; then those that have ended are forgotten, and no more are begun.
 const MOST: usize = 4096;
@@ -51,7 +51,7 @@ impl Leases {
         worker: &Worker,
         ask: Ask<'_>,
         wanted: u64,
-    ) -> Result<Told, ()> {
+    ) -> Result<Told, Failure> {
         let span = ask.lines.iter().map(|line| line.per / 64).min().map(Duration::from_micros);
         let Some(span) = span.filter(|span| *span >= SHORTEST && ask.cost > 0) else {
             return only(store.decide(worker, &[ask]).await);
@@ -119,8 +119,8 @@ impl Leases {
     }
 }
 
-fn only(told: Result<Vec<Told>, ()>) -> Result<Told, ()> {
-    told.and_then(|told| told.first().copied().ok_or(()))
+fn only(told: Result<Vec<Told>, Failure>) -> Result<Told, Failure> {
+    told.and_then(|told| told.first().copied().ok_or(Failure::Error))
 }
 
 /// Wakes those who wait, also when the request that asked has gone.

@@ -97,8 +97,12 @@ impl LimitPlan {
         let cost = Cost::plan(&settings.cost, planner);
         let understood =
             |(name, plan): (&String, &Option<_>)| Some((Arc::from(name.as_str()), plan.clone()?));
+        // Without a source of tiers there is but one.
+        let reachable = |(name, _): &(&String, &Option<_>)| {
+            !settings.tier.is_empty() || **name == *settings.default_tier.value
+        };
         let tiers: Vec<(Arc<str>, Arc<TierPlan>)> =
-            planner.shared.tiers.iter().filter_map(understood).collect();
+            planner.shared.tiers.iter().filter(reachable).filter_map(understood).collect();
         if !planner.shared.tiers.contains_key(settings.default_tier.as_str()) {
             let shown = settings.default_tier.shown();
             let message = format!("no tier is called `{shown}`");
@@ -223,10 +227,8 @@ fn check_cost(
     tiers: &[(Arc<str>, Arc<TierPlan>)],
     planner: &mut Planner<'_>,
 ) -> Option<()> {
-    let reachable = |name: &str| !settings.tier.is_empty() || *name == *settings.default_tier.value;
     let too_small = |line: &Line| line.requests < cost;
-    let small =
-        tiers.iter().find(|(name, plan)| reachable(name) && plan.lines.iter().any(too_small));
+    let small = tiers.iter().find(|(_, plan)| plan.lines.iter().any(too_small));
     let Some((name, _)) = small else { return Some(()) };
     let message = format!("a cost of {cost} never fits into the tier `{name}`");
     planner
@@ -263,6 +265,38 @@ pub struct Limit {
     default_tier: usize,
     by_name: HashMap<Box<str>, usize>,
     tiers: Vec<Tier>,
+}
+
+#[cfg(test)]
+impl Limit {
+    /// A limit of one tier with these lines, whose counters are there.
+    pub fn simple(place: Place, lines: &[Line]) -> Self {
+        let tier = Tier {
+            name: "t".into(),
+            lines: lines.into(),
+            announced: lines.iter().map(|line| Announced::new("l", *line)).collect(),
+            key: tier_key("t", lines),
+            decisions: Default::default(),
+        };
+        Self {
+            name: "l".into(),
+            enforced: true,
+            place,
+            keys: Vec::new(),
+            tier: Vec::new(),
+            cost: Cost::Fixed(1),
+            prefix: 64,
+            default_tier: 0,
+            by_name: HashMap::new(),
+            tiers: vec![tier],
+        }
+    }
+
+    /// The question of a request by `client`.
+    pub fn ask(&self, client: &str, cost: u64) -> Option<Question<'_>> {
+        let tier = self.tiers.first()?;
+        Some(Question { limit: self, tier, key: source::join(&tier.key, "ip", client), cost })
+    }
 }
 
 /// What a limit has to know of a request.

@@ -54,9 +54,11 @@ struct Counted {
 /// What a store said of a key.
 #[derive(Default)]
 struct Told {
-    /// What other gateways had admitted of a line, and until when some of it counts.
+    /// How much of a line this gateway had admitted itself, how much was left for all, and until when
+    /// that says something.
     line: usize,
-    others: u64,
+    own: u64,
+    left: u64,
     until: Micros,
     /// So much was refused, until then.
     cost: u64,
@@ -102,13 +104,8 @@ impl Memory {
         if log {
             held.charge(asked, now, &self.evicted);
         }
-        let Some(line) = asked.lines.get(decision.line) else { return };
-        let used = line.requests.saturating_sub(decision.remaining);
         if let Some(counted) = held.counted() {
-            let own = counted.windows.get(decision.line).map_or(0, |window| window.total());
-            let told = counted.told.get_or_insert_default();
-            (told.line, told.others) = (decision.line, used.saturating_sub(own));
-            told.until = now + decision.reset;
+            counted.hear(decision, now);
         }
     }
 
@@ -119,8 +116,10 @@ impl Memory {
         let until = now + decision.wait.unwrap_or(longest);
         let mut held = self.hold(asked.key);
         held.ensure(asked, now, &self.evicted);
+        held.look(asked, now);
         if let Some(counted) = held.counted() {
             counted.until = counted.until.max(until);
+            counted.hear(decision, now);
             let told = counted.told.get_or_insert_default();
             (told.cost, told.refusal) = (asked.cost, Some((until, *decision)));
         }
@@ -249,16 +248,23 @@ impl Held<'_> {
 }
 
 impl Counted {
-    /// What this gateway may admit by itself: its share of each line, and no more than the others
-    /// had left when the store was last heard.
+    /// Takes from a store's answer what was left.
+    fn hear(&mut self, decision: &Decision, now: Micros) {
+        let own = self.windows.get(decision.line).map_or(0, |window| window.total());
+        let told = self.told.get_or_insert_default();
+        (told.line, told.own, told.left) = (decision.line, own, decision.remaining);
+        told.until = now + decision.reset;
+    }
+
+    /// What this gateway may admit by itself: its share of each line, and no more than its part of
+    /// what was left when the store was last heard.
     fn look_alone(&self, asked: &Asked<'_>, gateways: Gateways, now: Micros) -> Decision {
         let share = |line: &Line| Line { requests: gateways.share(line.requests), ..*line };
         let lines: SmallVec<[Line; 2]> = asked.lines.iter().map(share).collect();
         let own = look(&self.windows, &lines, asked.cost, now);
         let Some(told) = self.told.as_ref().filter(|told| now < told.until) else { return own };
-        let both = (asked.lines.get(told.line), self.windows.get(told.line));
-        let (Some(line), Some(window)) = both else { return own };
-        let left = line.requests.saturating_sub(told.others + window.total());
+        let Some(window) = self.windows.get(told.line) else { return own };
+        let left = (told.own + gateways.part(told.left)).saturating_sub(window.total());
         if asked.cost <= left || !own.fits {
             return own;
         }

@@ -12,6 +12,8 @@ mod lease;
 mod limit;
 mod memory;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod tiers;
 pub(crate) mod window;

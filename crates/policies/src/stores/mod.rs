@@ -2,6 +2,7 @@
 //! master that Sentinels name.
 
 mod connection;
+mod redis;
 mod scripts;
 mod store;
 
@@ -13,11 +14,14 @@ use portcullis_config::{Named, Ranged, Span, Spanned, settings};
 use portcullis_core::Build;
 use portcullis_core::metrics::{Kind, Metric};
 
+use self::redis::Redis;
 use crate::planner::{Plans, Reader, fingerprint};
 use connection::Servers;
 pub(crate) use scripts::{Ask, Told};
+#[cfg(test)]
+pub(crate) use store::Server;
 pub use store::Store;
-pub(crate) use store::{Answer, Gateways};
+pub(crate) use store::{Failure, Gateways};
 
 pub static UP: Metric = Metric {
     name: "portcullis_store_up",
@@ -133,7 +137,7 @@ fn plan(
 
 /// A server's address, checked.
 fn url_of(url: &Spanned<String>, reader: &mut Reader<'_>) -> Option<String> {
-    use redis::IntoConnectionInfo as _;
+    use ::redis::IntoConnectionInfo as _;
     if url.as_str().into_connection_info().is_ok() {
         return Some(url.to_string());
     }
@@ -149,9 +153,12 @@ impl StorePlan {
     pub fn build(self: &Arc<Self>, build: &mut Build<'_>) -> Arc<Store> {
         let mark = fingerprint(&(&self.servers, self.timeout, self.gateways, &self.prefix));
         build.keep("store", &self.name, mark, |build| {
-            let store = Arc::new(Store::new(self, build));
-            let (weak, clock) = (Arc::downgrade(&store), build.clock.clone());
-            build.task(format!("store {}", self.name), move || store::announce(weak, clock));
+            let server = Redis::new(&self.name, &self.servers, self.timeout, &self.prefix);
+            let store = Arc::new(Store::new(self, Box::new(server), build));
+            let (weak, servers, clock) =
+                (Arc::downgrade(&store), self.servers.clone(), build.clock.clone());
+            let announce = move || redis::announce(weak, servers, clock);
+            build.task(format!("store {}", self.name), announce);
             store
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use redis::{RedisResult, Script, Value};
+use redis::{Script, Value};
 
 use crate::rate_limit::window::Line;
 
@@ -93,15 +93,20 @@ pub fn refund(key: &[u8], cost: u64, lines: usize, began: u64) -> redis::ScriptI
     call
 }
 
-/// Says that this gateway is there; gives the epoch and all gateways.
-pub async fn announce(
-    connection: &mut super::connection::Connection,
-    keys: [&str; 2],
+/// Says that a gateway is there, and is to be believed for so long, in microseconds; gives the epoch
+/// and all gateways.
+pub fn announce(
+    prefix: &str,
     id: &str,
     believed: u64,
     keeps_epoch: bool,
-) -> RedisResult<(u64, Vec<String>)> {
+) -> redis::ScriptInvocation<'static> {
     let mut call = ANNOUNCE.prepare_invoke();
-    call.key(keys[0]).key(keys[1]).arg(id).arg(believed).arg(u8::from(keeps_epoch));
-    call.invoke_async(connection).await
+    // One hash tag: on a Cluster both keys have to live on one node.
+    call.key(format!("{prefix}:{{gateways}}")).key(match keeps_epoch {
+        true => format!("{prefix}:epoch"),
+        false => format!("{prefix}:{{gateways}}:epoch"),
+    });
+    call.arg(id).arg(believed).arg(u8::from(keeps_epoch));
+    call
 }

@@ -5,26 +5,18 @@
 //! it has lost its data (another epoch), what it says is not all that was admitted: limits then hold
 //! each gateway to its share as well ([`Store::is_unsettled`]).
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use portcullis_core::breaker::{Breaker, Settings};
+use portcullis_core::breaker::{Breaker, Phase, Settings};
 use portcullis_core::metrics::{Counter, Gauge};
-use portcullis_core::{Build, Clock, Live, Worker};
-use redis::Value;
+use portcullis_core::{Build, LocalBoxFuture, Worker};
 
-use super::connection::{Own, Servers};
-use super::scripts::{self, Ask, Told};
+use super::scripts::{Ask, Told};
 use super::{ERRORS, GATEWAYS, StorePlan, UP};
 use crate::rate_limit::window::{Micros, micros};
 
-/// A gateway says this often that it is there, and is believed for so long, in microseconds.
-const ANNOUNCED: Duration = Duration::from_secs(1);
-const BELIEVED: u64 = 5_000_000;
-/// The announcement is no request: it may take longer.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// The store does not answer.
 const FAILING: u64 = u64::MAX;
 
@@ -38,23 +30,59 @@ pub struct Gateways {
 impl Gateways {
     /// This gateway's share of `requests`: the remainder goes to the first of them, nobody has none.
     pub fn share(self, requests: u64) -> u64 {
+        self.part(requests).max(1)
+    }
+
+    /// The same, where a part may be nothing.
+    pub fn part(self, requests: u64) -> u64 {
         let count = self.count.max(1);
-        (requests / count + u64::from(self.own < requests % count)).max(1)
+        requests / count + u64::from(self.own < requests % count)
     }
 }
 
-/// What the store decided, and whether it lost its data since it was last asked.
-pub type Answer = Result<Vec<Told>, ()>;
+/// Why the store did not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    Timeout,
+    Error,
+    /// It was not asked: its breaker is open.
+    Open,
+}
+
+/// What stands behind a store: Redis, or in tests what behaves like it.
+pub trait Server: Send + Sync {
+    /// Decides in one step; gives the epoch as well.
+    fn decide<'a>(
+        &'a self,
+        worker: &'a Worker,
+        asks: &'a [Ask<'a>],
+    ) -> LocalBoxFuture<'a, Result<(u64, Vec<Told>), Failure>>;
+
+    /// Gives a charge back.
+    fn refund<'a>(
+        &'a self,
+        worker: &'a Worker,
+        ask: &'a Ask<'a>,
+        told: &'a Told,
+    ) -> LocalBoxFuture<'a, ()>;
+
+    /// Forgets a key; true when it was there.
+    fn forget<'a>(
+        &'a self,
+        worker: &'a Worker,
+        key: &'a [u8],
+    ) -> LocalBoxFuture<'a, Result<bool, Failure>>;
+
+    /// Keys of one request may live on different nodes.
+    fn is_cluster(&self) -> bool;
+}
 
 pub struct Store {
     pub name: Arc<str>,
     pub prefix: Box<str>,
-    servers: Servers,
-    timeout: Duration,
+    server: Box<dyn Server>,
     breaker: Breaker,
-    live: Arc<Live>,
     start: Instant,
-    epoch_key: Option<Box<[u8]>>,
     epoch: AtomicU64,
     /// [`FAILING`], or since when it answers again, in microseconds; 0: it never failed.
     since: AtomicU64,
@@ -67,7 +95,7 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(plan: &StorePlan, build: &mut Build<'_>) -> Self {
+    pub fn new(plan: &StorePlan, server: Box<dyn Server>, build: &mut Build<'_>) -> Self {
         let settings = Settings { failures: 5, reset_after: Duration::from_secs(1), probes: 1 };
         let now = build.clock.now();
         let name = &plan.name;
@@ -76,14 +104,9 @@ impl Store {
         Self {
             name: Arc::clone(name),
             prefix: plan.prefix.clone(),
-            servers: plan.servers.clone(),
-            timeout: plan.timeout,
+            server,
             breaker: Breaker::new(settings, now),
-            live: Live::new(),
             start: now,
-            // Every node of a Cluster has data of its own: one key would say nothing of the others.
-            epoch_key: (!plan.servers.is_cluster())
-                .then(|| format!("{}:epoch", plan.prefix).into_bytes().into()),
             epoch: AtomicU64::new(0),
             since: AtomicU64::new(0),
             gateways: AtomicU64::new(plan.gateways << 32),
@@ -112,83 +135,66 @@ impl Store {
         micros(now.saturating_duration_since(self.start)) + 1 // 0 says never
     }
 
-    /// On a Cluster the keys of a request may live on different nodes: each is asked by itself.
+    /// On a Cluster each key is asked for by itself.
     pub fn asks_one_by_one(&self) -> bool {
-        self.epoch_key.is_none()
+        self.server.is_cluster()
     }
 
     /// One round trip for all these limits; `Err`: the store did not say in time.
-    pub async fn decide(&self, worker: &Worker, asks: &[Ask<'_>]) -> Answer {
-        let call = scripts::decide(asks, self.epoch_key.as_deref(), 0);
-        let value = self.run(worker, &call).await?;
-        let Some((epoch, told)) = scripts::told(&value, asks.len()) else {
-            tracing::warn!(store = %self.name, "an answer that is none of the script's");
-            return Err(());
+    pub async fn decide(&self, worker: &Worker, asks: &[Ask<'_>]) -> Result<Vec<Told>, Failure> {
+        let [timeout, error, open] = &self.errors;
+        let Ok(permit) = self.breaker.admit(worker.clock.now()) else {
+            open.inc();
+            self.failed(); // what is decided without it, it does not know
+            return Err(Failure::Open);
         };
-        self.learn_epoch(epoch, worker.clock.now());
-        Ok(told)
+        let decided = self.server.decide(worker, asks).await;
+        let now = worker.clock.now();
+        match decided {
+            Ok((epoch, told)) => {
+                permit.success(now);
+                self.answered(now);
+                self.learn_epoch(epoch, now);
+                Ok(told)
+            }
+            Err(failure) => {
+                permit.failure(now);
+                if failure == Failure::Timeout {
+                    timeout.inc()
+                } else {
+                    error.inc()
+                }
+                self.failed();
+                Err(failure)
+            }
+        }
     }
 
     /// Gives a charge back. It is tried once: a charge that stays only admits less.
     pub async fn refund(&self, worker: &Worker, ask: &Ask<'_>, told: &Told) {
-        let call = scripts::refund(ask.key, told.granted, ask.lines.len(), told.began);
-        let _ = self.run(worker, &call).await;
+        self.server.refund(worker, ask, told).await;
     }
 
-    /// A key's state is gone.
-    pub async fn forget(&self, worker: &Worker, key: &[u8]) -> Result<bool, ()> {
-        let own = worker.local(&self.live, || Rc::new(Own::default()));
-        let forget = async {
-            let mut connection = own.get(&self.servers, PATIENCE).await?;
-            redis::cmd("DEL").arg(key).query_async::<u64>(&mut connection).await
-        };
-        match tokio::time::timeout(PATIENCE, forget).await {
-            Ok(Ok(count)) => Ok(count > 0),
-            _ => Err(()),
-        }
+    pub async fn forget(&self, worker: &Worker, key: &[u8]) -> Result<bool, Failure> {
+        self.server.forget(worker, key).await
     }
 
-    async fn run(&self, worker: &Worker, call: &redis::ScriptInvocation<'_>) -> Result<Value, ()> {
-        let [timeout, error, open] = &self.errors;
-        let Ok(permit) = self.breaker.admit(worker.clock.now()) else {
-            open.inc();
-            return Err(());
-        };
-        let own = worker.local(&self.live, || Rc::new(Own::default()));
-        let asked = async {
-            let mut connection = own.get(&self.servers, PATIENCE).await?;
-            // Opening the first connection is not a part of any request's patience.
-            tokio::time::timeout(self.timeout, call.invoke_async::<Value>(&mut connection))
-                .await
-                .map_err(|_| redis::RedisError::from((redis::ErrorKind::Io, "timeout")))?
-        };
-        let result = asked.await;
-        let now = worker.clock.now();
-        match result {
-            Ok(value) => {
-                permit.success(now);
-                self.answered(now);
-                Ok(value)
-            }
-            Err(failure) => {
-                permit.failure(now);
-                if failure.is_timeout() || failure.to_string().contains("timeout") {
-                    timeout.inc();
-                } else {
-                    error.inc();
-                    own.close();
-                }
-                self.failed(&failure);
-                Err(())
-            }
-        }
-    }
-
-    fn failed(&self, failure: &redis::RedisError) {
+    /// The store did not answer. Why stands in the log of whoever asked.
+    pub fn failed(&self) {
         if self.since.swap(FAILING, Ordering::AcqRel) != FAILING {
             self.up.set(0);
             let store = &*self.name;
-            tracing::warn!(store, error = %failure, "the store does not answer; limits do what on_store_failure says");
+            tracing::warn!(
+                store,
+                "the store does not answer; limits do what on_store_failure says"
+            );
+        }
+    }
+
+    /// It has answered what was no request: that counts when requests would ask it as well.
+    pub fn heard(&self, now: Instant) {
+        if self.breaker.phase() == Phase::Closed {
+            self.answered(now);
         }
     }
 
@@ -205,7 +211,7 @@ impl Store {
         }
     }
 
-    fn learn_epoch(&self, epoch: u64, now: Instant) {
+    pub fn learn_epoch(&self, epoch: u64, now: Instant) {
         if epoch == 0 || epoch == self.epoch.load(Ordering::Acquire) {
             return;
         }
@@ -216,53 +222,31 @@ impl Store {
         }
     }
 
-    fn learn_gateways(&self, all: &[String], id: &str) {
-        let own = all.iter().position(|known| known == id).unwrap_or(0) as u64;
-        self.gateways.store((all.len().max(1) as u64) << 32 | own, Ordering::Relaxed);
-        self.known.set(i64::try_from(all.len()).unwrap_or(0));
+    pub fn learn_gateways(&self, all: Gateways) {
+        self.gateways.store(all.count.max(1) << 32 | all.own, Ordering::Relaxed);
+        self.known.set(i64::try_from(all.count).unwrap_or(0));
     }
 }
 
-/// Says that this gateway is there, for as long as somebody uses the store.
-pub async fn announce(store: Weak<Store>, clock: Clock) {
-    let id = id();
-    let own = Rc::new(Own::default());
-    let mut ticks = tokio::time::interval(ANNOUNCED);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let Some(store) = store.upgrade() else { return };
-        let keys = [format!("{}:gateways", store.prefix), format!("{}:epoch", store.prefix)];
-        let keeps_epoch = store.epoch_key.is_some();
-        let announced = async {
-            let mut connection = own.get(&store.servers, PATIENCE).await?;
-            let keys = [keys[0].as_str(), keys[1].as_str()];
-            scripts::announce(&mut connection, keys, &id, BELIEVED, keeps_epoch).await
-        };
-        let announced = tokio::time::timeout(PATIENCE * 2, announced).await;
-        let now = clock.now();
-        match announced {
-            Ok(Ok((epoch, all))) => {
-                store.answered(now);
-                store.learn_epoch(epoch, now);
-                store.learn_gateways(&all, &id);
-            }
-            Ok(Err(error)) => {
-                own.close();
-                store.failed(&error);
-            }
-            Err(_) => {
-                own.close();
-                store.failed(&redis::RedisError::from((redis::ErrorKind::Io, "timeout")));
-            }
+#[cfg(test)]
+impl Store {
+    /// A store before this server, for tests.
+    pub fn before(server: Box<dyn Server>, now: Instant) -> Self {
+        let settings = Settings { failures: 5, reset_after: Duration::from_secs(1), probes: 1 };
+        Self {
+            name: "s".into(),
+            prefix: "p".into(),
+            server,
+            breaker: Breaker::new(settings, now),
+            start: now,
+            epoch: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            gateways: AtomicU64::new(1 << 32),
+            up: Gauge::default(),
+            known: Gauge::default(),
+            errors: Default::default(),
         }
     }
-}
-
-/// Tells gateways apart.
-fn id() -> String {
-    use std::hash::{BuildHasher as _, RandomState};
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 #[cfg(test)]
