@@ -57,7 +57,6 @@ pub fn look(windows: &Windows, lines: &[Line], cost: u64, now: Micros) -> Decisi
     let lines = windows.iter().zip(lines).enumerate();
     let mut nearest: Option<Decision> = None;
     for (at, (window, line)) in lines {
-        let now = window.now(now);
         let remaining = window.remaining(*line);
         let fits = cost <= remaining;
         let wait = if fits { Some(0) } else { window.wait(*line, cost, now) };

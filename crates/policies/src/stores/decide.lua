@@ -117,12 +117,11 @@ for number = 1, #KEYS - tonumber(ARGV[1]) do
     local requests, per = tonumber(ARGV[next]), tonumber(ARGV[next + 1])
     next = next + 2
     local w = load(limit.key, (line - 1) * PART)
-    local here = math.max(now, w.last)
-    forget(w, per, here)
-    limit.lines[line] = { w = w, requests = requests, per = per, here = here }
+    forget(w, per, math.max(now, w.last)) -- a clock that steps back shortens nothing
+    limit.lines[line] = { w = w, requests = requests, per = per }
     if requests - w.total < limit.cost then
       limit.fits = false
-      local longest = wait(w, requests, per, limit.cost, here)
+      local longest = wait(w, requests, per, limit.cost, now)
       if limit.nearest == nil or longest == -1 or (limit.wait ~= -1 and longest > limit.wait) then
         limit.nearest, limit.wait = line, longest
       end
@@ -148,7 +147,7 @@ for _, limit in ipairs(limits) do
     local fresh = false
     for _, line in ipairs(limit.lines) do
       if granted > 0 then
-        fresh = charge(line.w, line.requests, line.per, granted, line.here + at) or fresh
+        fresh = charge(line.w, line.requests, line.per, granted, now + at) or fresh
         local w = line.w
         redis.call('SETRANGE', limit.key, w.at, struct.pack('<dddddddd',
           w.total, w.first, w.last, w.count, w.olast, w.ocount, w.begin, w.length))
@@ -165,7 +164,7 @@ for _, limit in ipairs(limits) do
     end
   end
   local line = limit.lines[nearest]
-  local whole = line.w.count > 0 and math.max(line.w.last + line.per - line.here, 0) or 0
+  local whole = line.w.count > 0 and math.max(line.w.last + line.per - now, 0) or 0
   local fits = limit.fits and 1 or 0
   for _, value in ipairs({ fits, nearest - 1, line.requests - line.w.total, limit.wait, whole, granted, began }) do
     answer[#answer + 1] = value

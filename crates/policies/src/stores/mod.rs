@@ -5,6 +5,8 @@ mod connection;
 mod redis;
 mod scripts;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
