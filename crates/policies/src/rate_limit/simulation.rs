@@ -148,14 +148,12 @@ impl House {
 
     /// What the gateways' announcements tell them.
     fn announce(&self) {
+        let (now, up) = (self.clock.now(), self.server.up.load(Ordering::Relaxed));
         for gateway in &self.gateways {
-            if self.server.up.load(Ordering::Relaxed) {
-                gateway.store.heard(self.clock.now());
-                gateway
-                    .store
-                    .learn_epoch(self.server.epoch.load(Ordering::Relaxed), self.clock.now());
-            } else {
-                gateway.store.failed();
+            let Some(permit) = gateway.store.attempt(now) else { continue };
+            gateway.store.tried(permit, up, now);
+            if up {
+                gateway.store.learn_epoch(self.server.epoch.load(Ordering::Relaxed), now);
             }
         }
     }

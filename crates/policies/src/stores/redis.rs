@@ -120,29 +120,30 @@ pub async fn announce(store: Weak<Store>, servers: Servers, clock: Clock) {
     loop {
         ticks.tick().await;
         let Some(store) = store.upgrade() else { return };
+        let Some(permit) = store.attempt(clock.now()) else { continue };
         let announced = async {
             let mut connection = own.get(&servers, PATIENCE).await?;
-            let keeps_epoch = !servers.is_cluster();
-            let call = scripts::announce(&store.prefix, &id, BELIEVED, keeps_epoch);
-            call.invoke_async::<(u64, Vec<String>)>(&mut connection).await
+            let call = scripts::announce(&store.prefix, &id, BELIEVED, servers.is_cluster());
+            call.invoke_async::<(u64, u64, Vec<String>)>(&mut connection).await
         };
-        match tokio::time::timeout(PATIENCE * 2, announced).await {
-            Ok(Ok((epoch, all))) => {
-                let now = clock.now();
-                store.heard(now);
+        let announced = tokio::time::timeout(PATIENCE * 2, announced).await;
+        let now = clock.now();
+        store.tried(permit, matches!(announced, Ok(Ok(_))), now);
+        match announced {
+            Ok(Ok((epoch, age, all))) => {
                 store.learn_epoch(epoch, now);
                 let own = all.iter().position(|known| *known == id).unwrap_or(0) as u64;
-                store.learn_gateways(Gateways { count: all.len() as u64, own });
+                let told = Gateways { count: all.len() as u64, own };
+                // A store that began anew has not heard of everybody yet.
+                if age >= BELIEVED || told.count >= store.gateways().count {
+                    store.learn_gateways(told);
+                }
             }
             Ok(Err(error)) => {
                 tracing::debug!(store = %store.name, %error, "no answer");
                 own.close();
-                store.failed();
             }
-            Err(_) => {
-                own.close();
-                store.failed();
-            }
+            Err(_) => own.close(),
         }
     }
 }

@@ -93,20 +93,20 @@ pub fn refund(key: &[u8], cost: u64, lines: usize, began: u64) -> redis::ScriptI
     call
 }
 
-/// Says that a gateway is there, and is to be believed for so long, in microseconds; gives the epoch
-/// and all gateways.
+/// Says that a gateway is there, and is to be believed for so long, in microseconds; gives the epoch,
+/// its age in microseconds, and all gateways.
 pub fn announce(
     prefix: &str,
     id: &str,
     believed: u64,
-    keeps_epoch: bool,
+    is_cluster: bool,
 ) -> redis::ScriptInvocation<'static> {
     let mut call = ANNOUNCE.prepare_invoke();
     // One hash tag: on a Cluster both keys have to live on one node.
-    call.key(format!("{prefix}:{{gateways}}")).key(match keeps_epoch {
-        true => format!("{prefix}:epoch"),
-        false => format!("{prefix}:{{gateways}}:epoch"),
+    call.key(format!("{prefix}:{{gateways}}")).key(match is_cluster {
+        false => format!("{prefix}:epoch"),
+        true => format!("{prefix}:{{gateways}}:epoch"),
     });
-    call.arg(id).arg(believed).arg(u8::from(keeps_epoch));
+    call.arg(id).arg(believed);
     call
 }

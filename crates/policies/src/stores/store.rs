@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use portcullis_core::breaker::{Breaker, Phase, Settings};
+use portcullis_core::breaker::{Breaker, Permit, Settings};
 use portcullis_core::metrics::{Counter, Gauge};
 use portcullis_core::{Build, LocalBoxFuture, Worker};
 
@@ -143,30 +143,40 @@ impl Store {
     /// One round trip for all these limits; `Err`: the store did not say in time.
     pub async fn decide(&self, worker: &Worker, asks: &[Ask<'_>]) -> Result<Vec<Told>, Failure> {
         let [timeout, error, open] = &self.errors;
-        let Ok(permit) = self.breaker.admit(worker.clock.now()) else {
+        let Some(permit) = self.attempt(worker.clock.now()) else {
             open.inc();
             self.failed(); // what is decided without it, it does not know
             return Err(Failure::Open);
         };
         let decided = self.server.decide(worker, asks).await;
         let now = worker.clock.now();
+        self.tried(permit, decided.is_ok(), now);
         match decided {
             Ok((epoch, told)) => {
-                permit.success(now);
-                self.answered(now);
                 self.learn_epoch(epoch, now);
                 Ok(told)
             }
             Err(failure) => {
-                permit.failure(now);
-                if failure == Failure::Timeout {
-                    timeout.inc()
-                } else {
-                    error.inc()
-                }
-                self.failed();
+                let count = if failure == Failure::Timeout { timeout } else { error };
+                count.inc();
                 Err(failure)
             }
+        }
+    }
+
+    /// May it be asked? What comes of it is said to [`Store::tried`].
+    pub fn attempt(&self, now: Instant) -> Option<Permit<'_>> {
+        self.breaker.admit(now).ok()
+    }
+
+    /// Whether it answered an attempt.
+    pub fn tried(&self, permit: Permit<'_>, answered: bool, now: Instant) {
+        if answered {
+            permit.success(now);
+            self.answered(now);
+        } else {
+            permit.failure(now);
+            self.failed();
         }
     }
 
@@ -180,7 +190,7 @@ impl Store {
     }
 
     /// The store did not answer. Why stands in the log of whoever asked.
-    pub fn failed(&self) {
+    fn failed(&self) {
         if self.since.swap(FAILING, Ordering::AcqRel) != FAILING {
             self.up.set(0);
             let store = &*self.name;
@@ -188,13 +198,6 @@ impl Store {
                 store,
                 "the store does not answer; limits do what on_store_failure says"
             );
-        }
-    }
-
-    /// It has answered what was no request: that counts when requests would ask it as well.
-    pub fn heard(&self, now: Instant) {
-        if self.breaker.phase() == Phase::Closed {
-            self.answered(now);
         }
     }
 

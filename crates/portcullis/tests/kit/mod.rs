@@ -16,6 +16,7 @@ pub mod lines;
 pub mod load;
 pub mod pause;
 pub mod place;
+pub mod redis;
 pub mod script;
 pub mod upstream;
 pub mod wire;
