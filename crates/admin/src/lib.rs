@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use portcullis_core::Worker;
 use portcullis_engine::House;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -38,7 +39,11 @@ pub struct Admin {
     /// The files and folders of the configuration.
     pub files: Vec<String>,
     pub requests: mpsc::Sender<Ask>,
+    /// Its own place for what workers have: a connection to each store.
+    pub worker: Rc<Worker>,
 }
+
+const KNOWN: &str = "known: /healthz /readyz /status /metrics /reload /limits/LIMIT/TIER/CLIENT\n";
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, admin: Rc<Admin>) {
@@ -81,8 +86,41 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Inf
         (_, "/healthz" | "/readyz" | "/metrics" | "/status" | "/reload") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "another method is needed here\n")
         }
-        _ => text(StatusCode::NOT_FOUND, "known: /healthz /readyz /status /metrics /reload\n"),
+        (method, path) => match path.strip_prefix("/limits/") {
+            Some(rest) => limits(admin, method, rest, request.headers()).await,
+            None => text(StatusCode::NOT_FOUND, KNOWN),
+        },
     })
+}
+
+/// `/limits/LIMIT/TIER/CLIENT`: what a client has used, or that it is forgotten.
+async fn limits(admin: &Admin, method: &Method, rest: &str, headers: &HeaderMap) -> Answer {
+    let decode =
+        |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let mut parts = rest.splitn(3, '/').map(decode);
+    let (Some(limit), Some(tier), Some(client)) = (parts.next(), parts.next(), parts.next()) else {
+        return text(StatusCode::NOT_FOUND, "write /limits/LIMIT/TIER/CLIENT\n");
+    };
+    let snapshot = admin.house.snapshot().clone();
+    let Some(limit) = snapshot.limits.get(&limit) else {
+        let known: Vec<&str> = snapshot.limits.keys().map(String::as_str).collect();
+        let why = format!("no such limit; there is {}\n", known.join(", "));
+        return text(StatusCode::NOT_FOUND, why);
+    };
+    match *method {
+        Method::GET => match limit.look(&admin.worker, &tier, &client).await {
+            Some(told) => json(StatusCode::OK, &told),
+            None => text(StatusCode::NOT_FOUND, "this limit has no such tier\n"),
+        },
+        Method::DELETE => match refusal(admin, headers) {
+            Some(refused) => refused,
+            None if limit.forget(&admin.worker, &tier, &client).await => {
+                text(StatusCode::OK, "forgotten\n")
+            }
+            None => text(StatusCode::NOT_FOUND, "nothing was counted\n"),
+        },
+        _ => text(StatusCode::METHOD_NOT_ALLOWED, "GET and DELETE are known here\n"),
+    }
 }
 
 fn names_itself(admin: &Admin, headers: &HeaderMap) -> bool {

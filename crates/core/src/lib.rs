@@ -23,7 +23,7 @@ pub use build::{Build, Parts, Task};
 pub use clock::Clock;
 pub use exchange::{Claims, Consumer, Exchange, Params, Peer};
 pub use path::{CanonicalPath, PathError};
-pub use policy::{LocalBoxFuture, Policy, Response, Step, Verdict};
+pub use policy::{Inspected, LocalBoxFuture, Policy, Response, Step, Verdict};
 pub use problem::{Code, FieldError, Origin, Problem, Reply};
 pub use record::{Call, Event, Field, Outcome, Record};
 pub use worker::{Live, Worker};

@@ -5,10 +5,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use crate::body::Body;
 use crate::exchange::Exchange;
 use crate::problem::{Problem, Reply};
+use crate::worker::Worker;
 
 pub type LocalBoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 pub type Response = http::Response<Body>;
@@ -34,6 +36,27 @@ impl From<Problem> for Step<'_> {
     }
 }
 
+/// A limit that an operator can look into.
+pub trait Inspected: Send + Sync {
+    fn name(&self) -> &str;
+
+    /// What is known of a client in a tier; `None` when there is no such tier.
+    fn look<'a>(
+        &'a self,
+        worker: &'a Worker,
+        tier: &'a str,
+        client: &'a str,
+    ) -> LocalBoxFuture<'a, Option<serde_json::Value>>;
+
+    /// Forgets what was counted; false when nothing was.
+    fn forget<'a>(
+        &'a self,
+        worker: &'a Worker,
+        tier: &'a str,
+        client: &'a str,
+    ) -> LocalBoxFuture<'a, bool>;
+}
+
 /// One policy with its settings, shared by all workers.
 ///
 /// When a client goes away its exchange is dropped in the middle: `on_response` may never run.
@@ -52,6 +75,11 @@ pub trait Policy: Send + Sync + 'static {
         _response: &'a mut Response,
     ) -> Step<'a> {
         Step::Next
+    }
+
+    /// The limits that it applies.
+    fn inspected(&self) -> Vec<Arc<dyn Inspected>> {
+        Vec::new()
     }
 
     /// True when [`Policy::on_response`] reads the request's headers: the target then sends a copy

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_core::metrics::{Counter, Histogram, Metrics};
-use portcullis_core::{Build, Clock, Parts, Policy, Record, Task};
+use portcullis_core::{Build, Clock, Inspected, Parts, Policy, Record, Task};
 use portcullis_policies::Kind;
 use portcullis_upstream::Upstream;
 
@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub log: Arc<AccessLog>,
     pub metrics: RequestMetrics,
     pub parts: Parts,
+    /// What can be looked into at the admin address, by name.
+    pub limits: BTreeMap<String, Arc<dyn Inspected>>,
 }
 
 const _: () = {
@@ -70,6 +72,9 @@ pub fn build(
         .iter()
         .filter_map(|route| build_route(route, &upstreams, &mut build).map(Arc::new))
         .collect();
+    let policies = routes.iter().flat_map(|route| &route.policies);
+    let limits = policies.flat_map(|applied| applied.policy.inspected());
+    let limits = limits.map(|limit| (limit.name().to_owned(), limit)).collect();
     let mut router = Router::builder();
     for (plan, route) in plan.routes.iter().zip(&routes) {
         for wanted in &plan.matches {
@@ -86,6 +91,7 @@ pub fn build(
         log,
         metrics: RequestMetrics::new(metrics, &plan),
         parts: std::mem::take(&mut build.parts),
+        limits,
         plan,
     };
     (snapshot, build.tasks)

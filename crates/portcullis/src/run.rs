@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_admin::{Admin, Ask};
-use portcullis_core::Clock;
+use portcullis_core::{Clock, Worker};
 use portcullis_engine::{Gateway, Inherited, Loaded, Reload, Source, load};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -82,7 +82,8 @@ async fn serve(
         Some((Ok(address), listener)) => {
             let (house, listeners) = (Arc::clone(&gateway.house), gateway.addresses().collect());
             let requests = asks.clone();
-            let admin = Admin { house, address, listeners, files, requests };
+            let worker = Worker::new(usize::MAX, house.clock.clone());
+            let admin = Admin { house, address, listeners, files, requests, worker };
             tokio::task::spawn_local(portcullis_admin::serve(listener, Rc::new(admin)));
             tell(&format!("admin on http://{address}"));
         }

@@ -324,6 +324,20 @@ impl Question<'_> {
 }
 
 impl Limit {
+    /// The questions that a request of this client could be: a client may be known by each of the
+    /// limit's keys.
+    pub fn questions(&self, tier: &str, client: &str) -> Option<Vec<Question<'_>>> {
+        let tier = self.tiers.get(*self.by_name.get(tier)?)?;
+        let by_key = self.keys.iter().filter(|source| !matches!(source, Source::ClientIp));
+        let mut keys: Vec<_> =
+            by_key.map(|source| source::join(&tier.key, source.kind(), client)).collect();
+        if let Ok(address) = client.parse() {
+            keys.push(source::address_key(&tier.key, address, self.prefix));
+        }
+        let question = |key| Question { limit: self, tier, key, cost: 0 };
+        Some(keys.into_iter().map(question).collect())
+    }
+
     pub fn question(&self, exchange: &Exchange) -> Option<Question<'_>> {
         let own = self.tier.iter().find_map(|source| {
             let name = source.read(Purpose::Tier, exchange)?;

@@ -149,6 +149,7 @@ impl Memory {
         held.place.and_then(|place| held.shard.keys.remove(place)).is_some()
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.others.iter().chain([&self.first]).map(|shard| lock(shard).keys.len()).sum()
     }

@@ -8,6 +8,7 @@
 mod answer;
 mod block;
 mod decision;
+mod inspect;
 mod lease;
 mod limit;
 mod memory;
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use portcullis_config::{Definitions, Node};
 use portcullis_core::metrics::{Kind, Metric};
-use portcullis_core::{Build, Code, Event, Exchange, Outcome, Policy, Problem, Step};
+use portcullis_core::{Build, Code, Event, Exchange, Inspected, Outcome, Policy, Problem, Step};
 use smallvec::SmallVec;
 
 use crate::planner::{Planned, Planner};
@@ -94,7 +95,7 @@ struct RateLimitPlan(Vec<LimitPlan>);
 
 impl Planned for RateLimitPlan {
     fn build(&self, build: &mut Build<'_>) -> Arc<dyn Policy> {
-        Arc::new(RateLimit(self.0.iter().map(|limit| limit.build(build)).collect()))
+        Arc::new(RateLimit(self.0.iter().map(|limit| Arc::new(limit.build(build))).collect()))
     }
 
     fn notes(&self) -> Vec<String> {
@@ -102,9 +103,13 @@ impl Planned for RateLimitPlan {
     }
 }
 
-struct RateLimit(Vec<Limit>);
+struct RateLimit(Vec<Arc<Limit>>);
 
 impl Policy for RateLimit {
+    fn inspected(&self) -> Vec<Arc<dyn Inspected>> {
+        self.0.iter().map(|limit| Arc::clone(limit) as _).collect()
+    }
+
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         let questions: SmallVec<[Question<'_>; 1]> =
             self.0.iter().filter_map(|limit| limit.question(exchange)).collect();

@@ -231,7 +231,7 @@ fn answered(decision: Decision, told: Option<Told>, logged: bool) -> Answered {
     Answered { decision, told, logged }
 }
 
-fn decision(told: &Told) -> Decision {
+pub fn decision(told: &Told) -> Decision {
     let Told { fits, line, remaining, wait, reset, .. } = *told;
     Decision { fits, line, remaining, wait, reset }
 }

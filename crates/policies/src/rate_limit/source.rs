@@ -79,7 +79,7 @@ impl Source {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Consumer => "consumer",
             Self::Claim(_) => "jwt",
@@ -151,8 +151,13 @@ pub fn key(keys: &[Source], exchange: &Exchange, tier: &[u8], prefix: u8) -> Key
             return join(tier, source.kind(), &value);
         }
     }
+    address_key(tier, exchange.client_ip, prefix)
+}
+
+/// The key of who is counted by the address.
+pub fn address_key(tier: &[u8], address: IpAddr, prefix: u8) -> KeyBytes {
     let mut text = AddressText::new();
-    let _ = match exchange.client_ip {
+    let _ = match address {
         IpAddr::V4(address) => write!(text, "{address}"),
         IpAddr::V6(address) => write!(text, "{}/{prefix}", network(address, prefix)),
     };
