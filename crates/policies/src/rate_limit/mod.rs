@@ -35,13 +35,6 @@ use limit::{Limit, LimitPlan, Place, Question};
 use shared::STORE_UNAVAILABLE;
 pub use tiers::{TierPlan, TierSettings, plan_tiers};
 
-/// For the tests of stores.
-#[cfg(test)]
-pub(crate) mod testing {
-    pub(crate) use super::decision::{Asked, is_admitted};
-    pub(crate) use super::memory::{Memory, decide};
-}
-
 const NAME: &str = "rate_limit";
 
 pub const RATE_LIMITED: Code = Code {
@@ -197,4 +190,11 @@ fn outcome(question: &Question<'_>, decision: &Decision) -> Outcome {
         (false, true) => Outcome::Refused,
         (false, false) => Outcome::Observed,
     }
+}
+
+/// For the tests of stores.
+#[cfg(test)]
+pub(crate) mod testing {
+    pub(crate) use super::decision::{Asked, is_admitted};
+    pub(crate) use super::memory::{Memory, decide};
 }

@@ -84,7 +84,7 @@ impl Server for Reached {
         Box::pin(async { Ok(false) })
     }
 
-    fn is_cluster(&self) -> bool {
+    fn is_sharded(&self) -> bool {
         false
     }
 }

@@ -116,14 +116,20 @@ impl Source {
     }
 }
 
-/// The sources that a setting names and this route can have; a complaint when it can have none.
-pub fn plan(texts: &[Spanned<String>], planner: &mut Planner<'_>) -> Option<Vec<Source>> {
+/// The sources that a setting names and this route can have. A complaint when nobody could be counted
+/// by any of them; without a source of tiers everybody has the default one.
+pub fn plan(
+    texts: &[Spanned<String>],
+    purpose: Purpose,
+    planner: &mut Planner<'_>,
+) -> Option<Vec<Source>> {
     let all: Vec<_> = texts.iter().map(|text| Source::parse(text, planner)).collect();
     let all = all.into_iter().collect::<Option<Vec<_>>>()?;
     let route = &planner.route.kinds;
     let possible = |source: &Source| source.needs().is_none_or(|kind| route.contains(&kind));
     let (can, cannot): (Vec<_>, Vec<_>) = all.into_iter().partition(possible);
-    if let (true, Some(first), Some(text)) = (can.is_empty(), cannot.first(), texts.first()) {
+    let nobody = can.is_empty() && purpose == Purpose::Key;
+    if let (true, Some(first), Some(text)) = (nobody, cannot.first(), texts.first()) {
         let kind = first.needs().unwrap_or_default();
         let message = format!("`{}` needs the policy {kind}, which this route lacks", text.shown());
         let problem = planner.out.error(text.span, message);

@@ -40,10 +40,10 @@ impl Servers {
         }
     }
 
-    pub fn is_cluster(&self) -> bool {
+    pub fn is_sharded(&self) -> bool {
         match self {
             Self::Cluster(_) => true,
-            Self::Signed(servers, _) => servers.is_cluster(),
+            Self::Signed(servers, _) => servers.is_sharded(),
             Self::One(_) | Self::Sentinel { .. } => false,
         }
     }

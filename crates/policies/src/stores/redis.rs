@@ -31,7 +31,7 @@ pub struct Redis {
 impl Redis {
     pub fn new(name: &Arc<str>, servers: &Servers, timeout: Duration, prefix: &str) -> Self {
         let epoch_key =
-            (!servers.is_cluster()).then(|| format!("{prefix}:epoch").into_bytes().into());
+            (!servers.is_sharded()).then(|| format!("{prefix}:epoch").into_bytes().into());
         let (name, servers) = (Arc::clone(name), servers.clone());
         Self { name, servers, timeout, live: Live::new(), epoch_key }
     }
@@ -106,8 +106,8 @@ impl Server for Redis {
         })
     }
 
-    fn is_cluster(&self) -> bool {
-        self.servers.is_cluster()
+    fn is_sharded(&self) -> bool {
+        self.servers.is_sharded()
     }
 }
 
@@ -123,7 +123,7 @@ pub async fn announce(store: Weak<Store>, servers: Servers, clock: Clock) {
         let Some(permit) = store.attempt(clock.now()) else { continue };
         let announced = async {
             let mut connection = own.get(&servers, PATIENCE).await?;
-            let call = scripts::announce(&store.prefix, &id, BELIEVED, servers.is_cluster());
+            let call = scripts::announce(&store.prefix, &id, BELIEVED, servers.is_sharded());
             call.invoke_async::<(u64, u64, Vec<String>)>(&mut connection).await
         };
         let announced = tokio::time::timeout(PATIENCE * 2, announced).await;

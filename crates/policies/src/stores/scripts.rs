@@ -99,11 +99,11 @@ pub fn announce(
     prefix: &str,
     id: &str,
     believed: u64,
-    is_cluster: bool,
+    is_sharded: bool,
 ) -> redis::ScriptInvocation<'static> {
     let mut call = ANNOUNCE.prepare_invoke();
     // One hash tag: on a Cluster both keys have to live on one node.
-    call.key(format!("{prefix}:{{gateways}}")).key(match is_cluster {
+    call.key(format!("{prefix}:{{gateways}}")).key(match is_sharded {
         false => format!("{prefix}:epoch"),
         true => format!("{prefix}:{{gateways}}:epoch"),
     });

@@ -74,7 +74,7 @@ pub trait Server: Send + Sync {
     ) -> LocalBoxFuture<'a, Result<bool, Failure>>;
 
     /// Keys of one request may live on different nodes.
-    fn is_cluster(&self) -> bool;
+    fn is_sharded(&self) -> bool;
 }
 
 pub struct Store {
@@ -137,7 +137,7 @@ impl Store {
 
     /// On a Cluster each key is asked for by itself.
     pub fn asks_one_by_one(&self) -> bool {
-        self.server.is_cluster()
+        self.server.is_sharded()
     }
 
     /// One round trip for all these limits; `Err`: the store did not say in time.

@@ -24,19 +24,22 @@ impl Server {
             .args(["--port", &port.to_string(), "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server: `cargo xtask test` says how to get it");
+            .unwrap_or_else(|error| panic!("redis-server: {error}; see `cargo xtask test`"));
         Self { child, url: format!("redis://127.0.0.1:{port}") }
     }
 
     async fn connect(&self) -> Connection {
         let servers = Servers::One(self.url.clone());
-        for _ in 0..500 {
-            if let Ok(connection) = servers.connect(Duration::from_secs(2)).await {
-                return connection;
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let up = async {
+            loop {
+                ticks.tick().await;
+                if let Ok(connection) = servers.connect(Duration::from_secs(2)).await {
+                    return connection;
+                }
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no redis-server at {}", self.url)
+        };
+        tokio::time::timeout(Duration::from_secs(10), up).await.unwrap()
     }
 }
 

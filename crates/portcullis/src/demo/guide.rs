@@ -25,7 +25,7 @@ curl -si -H \"authorization: Bearer $(curl -s 'http://127.0.0.1:{issuer}/token?t
 curl -si -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:{gateway}/api/v1/users/u-1/dashboard
 # 400: a bad body, all that is wrong with it at once
 {post} '{{\"orderItems\":[]}}'
-# 429: the tier free has 100 requests a minute
+# 429: the tier free has 100 requests a minute (counted here; in a store when REDIS_URL names one)
 for i in $(seq 101); do curl -s -o /dev/null -w '%{{http_code}}\\n' http://127.0.0.1:{gateway}/api/v1/products/p-1; done | sort | uniq -c
 # 503: the orders service fails, and after five failures it is left alone
 curl -s -X POST http://127.0.0.1:{orders}/demo/fail; for i in 1 2 3 4 5 6; do {post} '{order}'; echo; done

@@ -44,6 +44,9 @@ impl Ports {
     /// What the example's variables say.
     fn variables(&self) -> HashMap<String, String> {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
+        // Only a store that somebody names is used: another one's counters are not the shop's. Nobody
+        // listens at the discard port, so without one the gateway counts by itself.
+        let store = std::env::var("REDIS_URL").unwrap_or("redis://127.0.0.1:9".to_owned());
         [
             ("SHOP_PORT", self.gateway.to_string()),
             ("SHOP_ADMIN_PORT", self.admin.to_string()),
@@ -52,6 +55,7 @@ impl Ports {
             ("SHOP_ORDERS", url(self.orders)),
             ("SHOP_INVENTORY", url(self.inventory)),
             ("SHOP_RESET_AFTER", "5s".to_owned()),
+            ("REDIS_URL", store),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
