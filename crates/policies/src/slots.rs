@@ -58,6 +58,9 @@ impl<T> Slots<T> {
     /// Adds a key that is not there yet.
     pub(crate) fn insert(&mut self, hash: u64, key: &[u8], value: T) -> usize {
         let place = self.entries.len();
+        if place == self.entries.capacity() {
+            self.entries.reserve_exact(place / 8 + 4); // doubling would leave half of it empty
+        }
         let (entries, hasher) = (&self.entries, &self.hasher);
         let again = |place: &u32| {
             hasher.hash_one(entries.get(*place as usize).map_or(&[][..], |entry| &entry.key))

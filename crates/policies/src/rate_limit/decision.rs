@@ -84,3 +84,16 @@ pub fn charge(windows: &mut Windows, lines: &[Line], cost: u64, at: Micros) {
         window.charge(*line, cost, at);
     }
 }
+
+/// Decides and charges a request on one line.
+pub fn take(window: &mut Window, line: Line, cost: u64, now: Micros) -> Decision {
+    window.forget(line, window.now(now));
+    let remaining = window.remaining(line);
+    if cost > remaining {
+        let (wait, reset) = (window.wait(line, cost, now), window.reset(line, now));
+        return Decision { fits: false, line: 0, remaining, wait, reset };
+    }
+    window.charge(line, cost, now);
+    let reset = window.reset(line, now);
+    Decision { fits: true, line: 0, remaining: remaining - cost, wait: Some(0), reset }
+}

@@ -11,7 +11,9 @@ use hashbrown::DefaultHashBuilder;
 use portcullis_core::metrics::Counter;
 use smallvec::SmallVec;
 
-use super::decision::{Asked, Decision, Decisions, Windows, charge, is_admitted, look, prepare};
+use super::decision::{
+    Asked, Decision, Decisions, Windows, charge, is_admitted, look, prepare, take,
+};
 use super::window::{Line, Micros, micros};
 use crate::slots::Slots;
 use crate::stores::Gateways;
@@ -91,6 +93,17 @@ impl Memory {
     pub fn decide(&self, asked: &Asked<'_>, now: Instant) -> Decision {
         let now = self.time(now);
         let mut held = self.hold(asked.key);
+        // The usual case by itself: a known key with one line.
+        if let ([line], None) = (asked.lines, asked.share)
+            && let Some(counted) = held.counted()
+            && let [window] = &mut *counted.windows
+        {
+            let decision = take(window, *line, asked.cost, now);
+            if decision.fits {
+                counted.until = counted.until.max(now + line.per);
+            }
+            return decision;
+        }
         let decision = held.look(asked, now);
         if decision.fits { held.charge(asked, now, &self.evicted) } else { decision }
     }

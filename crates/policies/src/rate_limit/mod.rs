@@ -35,6 +35,13 @@ use limit::{Limit, LimitPlan, Place, Question};
 use shared::STORE_UNAVAILABLE;
 pub use tiers::{TierPlan, TierSettings, plan_tiers};
 
+/// The counters by themselves, for what measures them.
+pub mod counting {
+    pub use super::decision::{Asked, Decision};
+    pub use super::memory::Memory;
+    pub use super::window::Line;
+}
+
 const NAME: &str = "rate_limit";
 
 pub const RATE_LIMITED: Code = Code {

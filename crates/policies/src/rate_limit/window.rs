@@ -16,7 +16,7 @@ const SHARES: u64 = 64;
 pub type Micros = u64;
 
 pub fn micros(time: Duration) -> Micros {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into())
 }
 
 /// One line of a tier.

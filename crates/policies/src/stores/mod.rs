@@ -20,10 +20,11 @@ use self::redis::Redis;
 use crate::planner::{Plans, Reader, fingerprint};
 use connection::Servers;
 pub(crate) use scripts::{Ask, Told};
+pub(crate) use store::Failure;
+pub use store::Gateways;
 #[cfg(test)]
 pub(crate) use store::Server;
 pub use store::Store;
-pub(crate) use store::{Failure, Gateways};
 
 pub static UP: Metric = Metric {
     name: "portcullis_store_up",
