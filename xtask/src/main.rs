@@ -5,6 +5,7 @@ mod bench;
 mod client;
 mod docs;
 mod gauge;
+mod limits;
 mod needs;
 mod run;
 mod soak;
@@ -20,6 +21,7 @@ cargo xtask docs [--check]      write the generated pages of docs/reference, or 
 cargo xtask bench [ROW]...      side by side with peers: CPU, p99, memory   (--rounds N, --seconds N,
                                 --only PEER)
 cargo xtask instructions [ROW]  instructions a request, counted by callgrind          (--only PEER)
+cargo xtask limits              instructions and bytes that a decision of a limit costs
 cargo xtask soak [JOB]...       what is too long for every run; `--list` says what
 ";
 
@@ -44,6 +46,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "docs" => docs::run(rest),
         "bench" => bench::run(rest),
         "instructions" => bench::instructions(rest),
+        "limits" => limits::run(),
         "soak" => soak::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

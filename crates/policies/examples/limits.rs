@@ -7,7 +7,7 @@
 #![allow(clippy::print_stdout, clippy::disallowed_methods)] // it is a program for people and tools
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use portcullis_core::metrics::Counter;
@@ -39,21 +39,20 @@ fn main() {
             }
         }
         "decide" => {
-            let (memory, start) = limit();
+            let memory = limit();
             for at in 0..keys {
-                decide(&memory, turn(at), start);
+                decide(&memory, turn(at), 0);
             }
             for at in 0..count {
-                decide(&memory, black_box(turn(at)), start + Duration::from_millis(1));
+                decide(&memory, black_box(turn(at)), 1000);
             }
         }
         "memory" => {
-            let (memory, start) = limit();
+            let memory = limit();
             let before = resident();
             for run in 0..count {
-                let now = start + Duration::from_millis(938) * u32::try_from(run).unwrap_or(0);
                 for at in 0..keys {
-                    decide(&memory, turn(at), now);
+                    decide(&memory, turn(at), run * 938_000);
                 }
             }
             println!("{}", resident().saturating_sub(before) * 1024 / keys);
@@ -62,12 +61,12 @@ fn main() {
     }
 }
 
-fn limit() -> (Memory, Instant) {
-    let start = Instant::now();
-    (Memory::new(start, 2_000_000, Counter::default()), start)
+fn limit() -> Memory {
+    Memory::new(Instant::now(), 2_000_000, Counter::default())
 }
 
-fn decide(memory: &Memory, key: &str, now: Instant) {
+/// `now` in microseconds.
+fn decide(memory: &Memory, key: &str, now: u64) {
     let asked = Asked { key: key.as_bytes(), lines: &LINES, cost: 1, enforced: true, share: None };
     black_box(memory.decide(&asked, now));
 }

@@ -56,6 +56,14 @@ pub(crate) const ROWS: &[Row] = &[
         peers: &[&GATEWAY, &HAPROXY, &ENVOY],
     },
     Row {
+        name: "limited",
+        folder: "limited",
+        what: "a limit for each client address",
+        path: "/",
+        tokens: 0,
+        peers: &[&GATEWAY, &HAPROXY, &ENVOY, &NGINX],
+    },
+    Row {
         name: "fresh",
         folder: "secured",
         what: "12,000 different RS256 tokens, a limit for each subject",

@@ -89,9 +89,8 @@ impl Memory {
         micros(now.saturating_duration_since(self.start))
     }
 
-    /// Decides one request of one limit.
-    pub fn decide(&self, asked: &Asked<'_>, now: Instant) -> Decision {
-        let now = self.time(now);
+    /// Decides one request of one limit, at a time of [`Memory::time`].
+    pub fn decide(&self, asked: &Asked<'_>, now: Micros) -> Decision {
         let mut held = self.hold(asked.key);
         // The usual case by itself: a known key with one line.
         if let ([line], None) = (asked.lines, asked.share)
@@ -331,15 +330,15 @@ mod tests {
 
     #[test]
     fn all_lines_are_charged_or_none() {
-        let (memory, start) = memory(1000);
+        let (memory, _) = memory(1000);
         let lines = [Line { requests: 3, per: 60 * SECOND }, Line { requests: 1, per: SECOND }];
-        let at = |millis| memory.decide(&asked("k", &lines), start + Duration::from_millis(millis));
+        let at = |millis| memory.decide(&asked("k", &lines), millis * 1000_u64);
         assert!(at(0).fits);
         assert!(!at(1).fits && !at(2).fits && !at(999).fits);
         assert!(at(1000).fits && at(2000).fits);
         let refused = at(3000);
         assert_eq!((refused.fits, refused.line, refused.wait), (false, 0, Some(57 * SECOND)));
-        assert!(memory.decide(&asked("other", &lines), start).fits);
+        assert!(memory.decide(&asked("other", &lines), 0).fits);
     }
 
     #[test]
@@ -364,9 +363,7 @@ mod tests {
     fn what_has_expired_goes_first_and_then_what_is_least_charged() {
         let (memory, start) = memory(4);
         let lines = [Line { requests: 100, per: SECOND }];
-        let at = |key: &str, millis| {
-            memory.decide(&asked(key, &lines), start + Duration::from_millis(millis))
-        };
+        let at = |key: &str, millis: u64| memory.decide(&asked(key, &lines), millis * 1000);
         at("old", 0);
         for _ in 0..5 {
             at("busy", 900);
@@ -388,10 +385,10 @@ mod tests {
 
     #[test]
     fn keys_are_bounded_whatever_comes() {
-        let (memory, start) = memory(2000);
+        let (memory, _) = memory(2000);
         let lines = [Line { requests: 100, per: SECOND }];
         for number in 0..20_000 {
-            memory.decide(&asked(&format!("key {number}"), &lines), start);
+            memory.decide(&asked(&format!("key {number}"), &lines), 0);
         }
         assert!(memory.len() <= 2000 + SHARDS && memory.len() > 1500, "{}", memory.len());
     }

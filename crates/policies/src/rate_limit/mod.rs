@@ -139,7 +139,7 @@ fn decide_here(questions: &[Question<'_>], now: Instant) -> Decisions {
         })
         .collect();
     match limits.as_slice() {
-        [(memory, asked)] => SmallVec::from_slice(&[memory.decide(asked, now)]),
+        [(memory, asked)] => SmallVec::from_slice(&[memory.decide(asked, memory.time(now))]),
         several => memory::decide(several, now),
     }
 }

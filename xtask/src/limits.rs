@@ -1,0 +1,58 @@
+//! `cargo xtask limits`: what one decision of a limit costs in instructions, beside a bare look-up in a
+//! table, and how many bytes a client needs.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{needs, run};
+
+/// Clients in the table: a few that are hot, and many.
+const KEYS: [u64; 2] = [1000, 1_000_000];
+/// The count of a short run is taken from that of a long one, so that start and end cancel out.
+const COUNTS: [u64; 2] = [1000, 101_000];
+/// The runs that a log holds when it is full.
+const FULL: u64 = 66;
+
+pub(crate) fn run() -> Result<()> {
+    needs::provide(needs::INSTRUCTIONS)?;
+    let build = ["build", "--release", "--package", "portcullis-policies", "--example", "limits"];
+    run::loudly(run::cargo().args(build))?;
+    let program = run::root().join("target/release/examples/limits");
+    for keys in KEYS {
+        let [bare, decide] =
+            [per_call(&program, "bare", keys)?, per_call(&program, "decide", keys)?];
+        let ratio = decide as f64 / bare.max(1) as f64;
+        println!("{keys} clients: a look-up {bare}, a decision {decide} instructions: {ratio:.2}");
+    }
+    for (keys, runs) in [(1_000_000, 1), (100_000, FULL)] {
+        let mut command = Command::new(&program);
+        command.arg("memory").arg(keys.to_string()).arg(runs.to_string());
+        println!(
+            "{keys} clients, {runs} runs each: {} bytes a client",
+            run::output(&mut command)?.trim()
+        );
+    }
+    Ok(())
+}
+
+/// Instructions of one call, by callgrind.
+fn per_call(program: &Path, what: &str, keys: u64) -> Result<u64> {
+    let [short, long] = COUNTS;
+    let (few, many) = (total(program, what, keys, short)?, total(program, what, keys, long)?);
+    Ok(many.saturating_sub(few) / (long - short))
+}
+
+fn total(program: &Path, what: &str, keys: u64, count: u64) -> Result<u64> {
+    let room = run::Room::new("limits")?;
+    let out = room.path().join("callgrind.out");
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--tool=callgrind"]);
+    command.arg(format!("--callgrind-out-file={}", out.display()));
+    command.arg(program).arg(what).arg(keys.to_string()).arg(count.to_string());
+    run::output(&mut command)?;
+    let text = std::fs::read_to_string(&out)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
+    Ok(line.context("callgrind counted nothing")?.trim().parse()?)
+}
