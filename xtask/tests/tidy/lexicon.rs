@@ -45,8 +45,7 @@ const FOREIGN: [&str; 23] = [
 ];
 
 /// Places of others' words: configurations of peers, and what a package manager wrote.
-const NOT_OURS: [&str; 3] =
-    ["bench/secured/envoy.yaml", "bench/secured/haproxy.cfg", "package-lock.json"];
+const NOT_OURS: [&str; 3] = ["envoy.yaml", "haproxy.cfg", "package-lock.json"];
 
 /// A Redis Cluster is called what it is where it is spoken of.
 fn is_redis_cluster(path: &str, line: &str, word: &str) -> bool {

@@ -162,7 +162,7 @@ impl Memory {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn known(&self) -> usize {
         self.others.iter().chain([&self.first]).map(|shard| lock(shard).keys.len()).sum()
     }
 
@@ -374,11 +374,11 @@ mod tests {
         at("new", 1100);
         let left =
             |key: &str| memory.look(&asked(key, &lines), start + Duration::from_millis(1100));
-        assert_eq!((memory.len(), memory.evicted.value()), (4, 0), "old has expired");
+        assert_eq!((memory.known(), memory.evicted.value()), (4, 0), "old has expired");
         assert_eq!((left("busy").remaining, left("calm").remaining), (95, 99));
         at("new", 1100);
         at("newer", 1100);
-        assert_eq!((memory.len(), memory.evicted.value()), (4, 1));
+        assert_eq!((memory.known(), memory.evicted.value()), (4, 1));
         assert_eq!((left("busy").remaining, left("calm").remaining), (95, 100));
         assert!(memory.forget(b"busy") && !memory.forget(b"busy"));
     }
@@ -390,6 +390,6 @@ mod tests {
         for number in 0..20_000 {
             memory.decide(&asked(&format!("key {number}"), &lines), 0);
         }
-        assert!(memory.len() <= 2000 + SHARDS && memory.len() > 1500, "{}", memory.len());
+        assert!(memory.known() <= 2000 + SHARDS && memory.known() > 1500, "{}", memory.known());
     }
 }

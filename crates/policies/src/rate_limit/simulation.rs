@@ -285,7 +285,7 @@ fn an_outage_that_nobody_waits_for() {
     house.server.up.store(true, Ordering::Relaxed);
     house.pass(1_000_000);
     assert!(house.ask(0, 1));
-    assert_eq!(house.server.memory.lock().unwrap().len(), 1);
+    assert_eq!(house.server.memory.lock().unwrap().known(), 1);
 }
 
 /// Found by the properties above: a store that had announced itself again, while its breaker was
