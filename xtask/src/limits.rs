@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -34,6 +35,25 @@ pub(crate) fn run() -> Result<()> {
             run::output(&mut command)?.trim()
         );
     }
+    shared()
+}
+
+/// What a store's decision adds to a request.
+fn shared() -> Result<()> {
+    needs::provide(needs::TEST)?;
+    let build = ["build", "--release", "--package", "portcullis-policies", "--example", "store"];
+    run::loudly(run::cargo().args(build))?;
+    let room = run::Room::new("limits")?;
+    let port = run::free_port()?.to_string();
+    let mut redis = Command::new("redis-server");
+    redis.args(["--port", &port, "--save", "", "--appendonly", "no"]);
+    let mut guest = run::Guest::start("redis", Some(1), &redis, &room)?;
+    guest.wait_for(port.parse()?, Duration::from_secs(10))?;
+    let program = run::root().join("target/release/examples/store");
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", "0"]).arg(program);
+    command.arg(format!("redis://127.0.0.1:{port}")).arg("20000");
+    print!("{}", run::output(&mut command)?);
     Ok(())
 }
 

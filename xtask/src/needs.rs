@@ -44,6 +44,7 @@ pub(crate) const TEST: &[Need] = &[
         brew: "redis",
         ..Need::same("redis-server", "the store of shared limits")
     },
+    Need::same("openssl", "a certificate for a store"),
     PYTHON,
 ];
 

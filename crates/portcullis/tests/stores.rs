@@ -6,7 +6,7 @@
 mod kit;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kit::BOUND;
@@ -26,15 +26,7 @@ impl House {
     /// `store` is the store's block, `tier` a tier's lines, `more` keys of the limit.
     async fn open(count: usize, store: &str, tier: &str, more: &str) -> Self {
         let place = Place::new().unwrap();
-        let config = format!(
-            "listeners: [{{ address: 127.0.0.1:0 }}]\n\
-             admin: {{ address: 127.0.0.1:0, token: secret }}\n\
-             workers: 2\n\
-             stores: {{ shared: {{ {store} }} }}\n\
-             tiers: {{ t: {tier} }}\n\
-             policies: {{ rate_limit: {{ key: header.x-client, default_tier: t, store: shared{more} }} }}\n\
-             routes: [{{ name: all, match: {{ path: /a }}, respond: {{ text: ok }} }}]\n"
-        );
+        let config = config(store, tier, more);
         let mut gateways = Vec::new();
         for number in 0..count {
             let file = place.write(&format!("{number}.yaml"), &config).unwrap();
@@ -78,6 +70,18 @@ impl House {
     async fn one(&self, gateway: usize, client: &str) -> u16 {
         ask(self.listener(gateway), &request(client), BOUND).await.unwrap().status
     }
+}
+
+fn config(store: &str, tier: &str, more: &str) -> String {
+    format!(
+        "listeners: [{{ address: 127.0.0.1:0 }}]\n\
+         admin: {{ address: 127.0.0.1:0 }}\n\
+         workers: 2\n\
+         stores: {{ shared: {{ {store} }} }}\n\
+         tiers: {{ t: {tier} }}\n\
+         policies: {{ rate_limit: {{ key: header.x-client, default_tier: t, store: shared{more} }} }}\n\
+         routes: [{{ name: all, match: {{ path: /a }}, respond: {{ text: ok }} }}]\n"
+    )
 }
 
 async fn metrics(gateway: &Gateway) -> anyhow::Result<String> {
@@ -237,14 +241,7 @@ fn a_gateway_starts_without_its_store() {
         let store = format!("{}, gateways: 2", patient(&redis));
         redis.kill().await.unwrap();
         let place = Place::new().unwrap();
-        let config = format!(
-            "listeners: [{{ address: 127.0.0.1:0 }}]\n\
-             admin: {{ address: 127.0.0.1:0 }}\n\
-             stores: {{ shared: {{ {store} }} }}\n\
-             tiers: {{ t: [{{ requests: 10, per: 1h }}] }}\n\
-             policies: {{ rate_limit: {{ key: header.x-client, default_tier: t, store: shared }} }}\n\
-             routes: [{{ name: all, match: {{ path: /a }}, respond: {{ text: ok }} }}]\n"
-        );
+        let config = config(&store, "[{ requests: 10, per: 1h }]", "");
         let file = place.write("portcullis.yaml", &config).unwrap();
         let gateway = Gateway::start(place.path(), &file, &[]).await.unwrap();
         assert_eq!(many(gateway.listener(0).unwrap(), "a", 20).await, 5, "one of two gateways");
@@ -256,8 +253,10 @@ fn a_cluster_of_three_nodes_counts_exactly() {
     run(async {
         let mut nodes = Vec::new();
         for _ in 0..3 {
-            let program = PathBuf::from("redis-server");
-            let node = Redis::start_as(&program, &["--cluster-enabled", "yes"]).await.unwrap();
+            let arguments = ["--port", "PORT", "--cluster-enabled", "yes"];
+            let node =
+                Redis::start_as(Path::new("redis-server"), &arguments, Place::new().unwrap());
+            let node = node.await.unwrap();
             nodes.push(node);
         }
         let addresses: Vec<_> = nodes.iter().map(|it| format!("127.0.0.1:{}", it.port)).collect();
@@ -307,8 +306,82 @@ fn valkey() -> PathBuf {
 #[test]
 fn valkey_is_as_good() {
     run(async {
-        let valkey = Redis::start_as(&valkey(), &[]).await.unwrap();
+        let (program, place) = (valkey(), Place::new().unwrap());
+        let valkey = Redis::start_as(&program, &["--port", "PORT"], place).await.unwrap();
         let house = House::open(2, &patient(&valkey), "[{ requests: 100, per: 1h }]", "").await;
         assert_eq!(house.flood("a", 32, 10).await, 100);
+    });
+}
+
+#[test]
+fn sentinels_say_which_server_is_the_master() {
+    run(async {
+        let master = Redis::start().await.unwrap();
+        let place = Place::new().unwrap();
+        let watch = format!("sentinel monitor limits 127.0.0.1 {} 1\n", master.port);
+        place.write("sentinel.conf", &watch).unwrap();
+        let arguments = ["sentinel.conf", "--sentinel", "--port", "PORT"];
+        let sentinel = Redis::start_as(Path::new("redis-server"), &arguments, place).await.unwrap();
+        let store =
+            format!("sentinel: {{ master: limits, nodes: [\"{}\"] }}, timeout: 2s", sentinel.url());
+        let house = House::open(2, &store, "[{ requests: 50, per: 1h }]", "").await;
+        assert_eq!(house.flood("a", 8, 20).await, 50);
+    });
+}
+
+#[test]
+fn a_user_of_the_access_list_is_enough() {
+    run(async {
+        let redis = Redis::start().await.unwrap();
+        redis.say("ACL SETUSER gate on >secret ~portcullis:* +@all").await.unwrap();
+        redis.say("ACL SETUSER default off").await.unwrap();
+        let store = format!("redis: \"redis://gate:secret@127.0.0.1:{}\", timeout: 2s", redis.port);
+        let house = House::open(2, &store, "[{ requests: 50, per: 1h }]", "").await;
+        assert_eq!(house.flood("a", 8, 20).await, 50);
+    });
+}
+
+#[test]
+fn the_way_to_the_store_can_be_encrypted() {
+    run(async {
+        let place = Place::new().unwrap();
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+            .args(["-keyout", "key.pem", "-out", "cert.pem", "-subj", "/CN=store"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .current_dir(place.path())
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let certificate = place.path().join("cert.pem").display().to_string();
+        let arguments = [
+            "--port",
+            "0",
+            "--tls-port",
+            "PORT",
+            "--tls-cert-file",
+            "cert.pem",
+            "--tls-key-file",
+            "key.pem",
+            "--tls-auth-clients",
+            "no",
+        ];
+        let redis = Redis::start_as(Path::new("redis-server"), &arguments, place).await.unwrap();
+        let address = format!("rediss://127.0.0.1:{}", redis.port);
+        let store = format!("redis: \"{address}\", ca: \"{certificate}\", timeout: 2s");
+        let house = House::open(2, &store, "[{ requests: 50, per: 1h }]", "").await;
+        assert_eq!(house.flood("a", 8, 20).await, 50);
+        // Who does not know the certificate does not trust it.
+        let store = format!("redis: \"{address}\", timeout: 2s, prefix: other, gateways: 2");
+        let place = Place::new().unwrap();
+        let config = config(&store, "[{ requests: 10, per: 1h }]", "");
+        let file = place.write("portcullis.yaml", &config).unwrap();
+        let gateway = Gateway::start(place.path(), &file, &[]).await.unwrap();
+        assert_eq!(
+            many(gateway.listener(0).unwrap(), "a", 20).await,
+            5,
+            "its share, without the store"
+        );
     });
 }

@@ -9,6 +9,7 @@ mod kids;
 mod memory;
 mod reloads;
 mod slow;
+mod stores;
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use self::house::{House, Upstream};
-use crate::{client, run};
+use crate::{client, needs, run};
 
 /// One long job. It says what it saw, or what went wrong.
 struct Job {
@@ -67,6 +68,12 @@ const JOBS: &[Job] = &[
         work: Work::Alone(kids::run),
     },
     Job {
+        name: "stores",
+        what: "a shared limit whose store is killed, stopped and emptied under floods",
+        bound: Duration::from_secs(600),
+        work: Work::Alone(stores::run),
+    },
+    Job {
         name: "fuzz",
         what: "every parser of foreign bytes, a minute each",
         bound: Duration::from_secs(1800),
@@ -85,6 +92,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if !cfg!(target_os = "linux") {
         bail!("the soak reads /proc: it runs on Linux only");
     }
+    needs::provide(needs::TEST)?;
     run::loudly(run::cargo().args(["build", "--release", "--package", "portcullis"]))?;
     house::raise_file_limit()?;
     println!("seed {seed}");

@@ -26,6 +26,12 @@ pub use store::Gateways;
 pub(crate) use store::Server;
 pub use store::Store;
 
+/// A store's connections and its script by themselves, for what measures them.
+pub mod measuring {
+    pub use super::connection::{Connection, Servers};
+    pub use super::scripts::{Ask, Told, decide};
+}
+
 pub static UP: Metric = Metric {
     name: "portcullis_store_up",
     kind: Kind::Gauge,

@@ -14,23 +14,24 @@ use super::{BOUND, pause};
 
 pub struct Redis {
     program: PathBuf,
-    extra: Vec<String>,
-    place: Place,
+    /// `PORT` stands for its port.
+    arguments: Vec<String>,
+    pub place: Place,
     child: Option<Child>,
     pub port: u16,
 }
 
 impl Redis {
     pub async fn start() -> Result<Self> {
-        Self::start_as(Path::new("redis-server"), &[]).await
+        Self::start_as(Path::new("redis-server"), &["--port", "PORT"], Place::new()?).await
     }
 
-    pub async fn start_as(program: &Path, extra: &[&str]) -> Result<Self> {
+    /// Another server, in a folder that holds what its arguments name.
+    pub async fn start_as(program: &Path, arguments: &[&str], place: Place) -> Result<Self> {
         let (held, port) = hold_port()?;
         drop(held);
-        let extra = extra.iter().map(|it| (*it).to_owned()).collect();
-        let place = Place::new()?;
-        let mut redis = Self { program: program.to_owned(), extra, place, child: None, port };
+        let arguments = arguments.iter().map(|it| it.replace("PORT", &port.to_string())).collect();
+        let mut redis = Self { program: program.to_owned(), arguments, place, child: None, port };
         redis.up().await?;
         Ok(redis)
     }
@@ -38,8 +39,8 @@ impl Redis {
     /// Starts it (again) on its port, and waits until it answers.
     pub async fn up(&mut self) -> Result<()> {
         let child = Command::new(&self.program)
-            .args(["--port", &self.port.to_string(), "--save", "", "--appendonly", "no"])
-            .args(&self.extra)
+            .args(&self.arguments)
+            .args(["--save", "", "--appendonly", "no"])
             .current_dir(self.place.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -47,7 +48,8 @@ impl Redis {
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
         self.child = Some(child);
-        eventually(BOUND, async || self.say("PING").await.map(drop)).await
+        let reached = async || Ok(drop(TcpStream::connect(("127.0.0.1", self.port)).await?));
+        eventually(BOUND, reached).await
     }
 
     /// Ends it at once.
