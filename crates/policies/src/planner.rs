@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::HeaderName;
+use http::request::Parts;
 use portcullis_config::{Diagnostics, Node, Sources, Span, Spanned};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
-use portcullis_core::{Build, Policy, headers};
+use portcullis_core::{Build, LocalBoxFuture, Policy, headers};
 
 use crate::consumers::Consumers;
 use crate::issuers::IssuerPlan;
@@ -146,6 +147,11 @@ pub trait Planned: Send + Sync {
     /// Headers by which upstreams learn who asks: nobody else may set them.
     fn identity_headers(&self) -> Vec<HeaderName> {
         Vec::new()
+    }
+
+    /// What the policy would say to a request, for `explain`; it may ask an issuer for its keys.
+    fn judge<'a>(&'a self, _request: &'a Parts) -> LocalBoxFuture<'a, Vec<String>> {
+        Box::pin(async { Vec::new() })
     }
 
     /// Facts for `explain` that the settings alone do not show, such as which engine runs a mapping.

@@ -14,6 +14,7 @@ use portcullis_engine::plan::RoutePlan;
 use portcullis_engine::router::{Explanation, Missed, Query, Router};
 use portcullis_engine::settings::FileSettings;
 use portcullis_engine::{Loaded, Source, load};
+use portcullis_policies::Planned;
 use portcullis_policies::consumers::digest_of;
 
 use crate::console::{print, tell};
@@ -82,17 +83,42 @@ pub struct Explain {
     /// The request's URL, such as http://127.0.0.1:8080/api/v1/orders.
     url: String,
     /// Files and folders of the configuration.
+    /// A header of the request, such as 'authorization: Bearer TOKEN': what is wrong with a token is
+    /// told. Its issuer may be asked for keys.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
     #[arg(value_name = "FILE|DIR", default_value = "portcullis.yaml")]
     paths: Vec<PathBuf>,
 }
 
-pub fn explain(asked: &Explain) -> ExitCode {
-    let (Ok(method), Ok(url)) =
-        (asked.method.parse::<http::Method>(), asked.url.parse::<http::Uri>())
-    else {
-        tell(&format!("error: `{} {}` is no method and URL", asked.method, asked.url));
-        return ExitCode::from(BAD_CONFIGURATION);
+/// The request that is asked about.
+fn request(asked: &Explain) -> Result<http::request::Parts, String> {
+    let (method, url) = (asked.method.parse::<http::Method>(), asked.url.parse::<http::Uri>());
+    let (Ok(method), Ok(url)) = (method, url) else {
+        return Err(format!("`{} {}` is no method and URL", asked.method, asked.url));
     };
+    let mut request = http::Request::new(()).into_parts().0;
+    (request.method, request.uri) = (method, url);
+    for header in &asked.headers {
+        let (name, value) = header.split_once(':').unwrap_or((header, ""));
+        let name = name.trim().parse::<http::HeaderName>();
+        let (Ok(name), Ok(value)) = (name, value.trim().parse::<http::HeaderValue>()) else {
+            return Err("a header is written as NAME: VALUE".to_owned());
+        };
+        request.headers.append(name, value);
+    }
+    Ok(request)
+}
+
+pub fn explain(asked: &Explain) -> ExitCode {
+    let request = match request(asked) {
+        Ok(request) => request,
+        Err(why) => {
+            tell(&format!("error: {why}"));
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let url = &request.uri;
     let path = match CanonicalPath::parse(url.path()) {
         Ok(path) => path,
         Err(error) => {
@@ -112,19 +138,22 @@ pub fn explain(asked: &Explain) -> ExitCode {
     }
     let router = router.build();
     let host = url.host().unwrap_or("localhost").to_ascii_lowercase();
-    let headers = http::HeaderMap::new();
     let query = Query {
         host: &host,
         path: path.as_str(),
-        method: &method,
-        headers: &headers,
+        method: &request.method,
+        headers: &request.headers,
         query: url.query(),
     };
-    print(&told(&router.explain(&query), &loaded))
+    print(&told(&router.explain(&query), &request, &loaded))
 }
 
 /// An explanation in lines.
-fn told(explanation: &Explanation<'_, '_, &RoutePlan>, loaded: &Loaded) -> String {
+fn told(
+    explanation: &Explanation<'_, '_, &RoutePlan>,
+    request: &http::request::Parts,
+    loaded: &Loaded,
+) -> String {
     let mut out = String::new();
     let _ = match &explanation.result {
         Ok(found) => {
@@ -133,7 +162,7 @@ fn told(explanation: &Explanation<'_, '_, &RoutePlan>, loaded: &Loaded) -> Strin
                 let block = applied.block.to_json().to_string();
                 let shown = loaded.sources.mask(&block);
                 let _ = writeln!(out, "policy: {} {shown}", applied.kind.name);
-                for note in applied.plan.notes() {
+                for note in applied.plan.notes().into_iter().chain(judge(&*applied.plan, request)) {
                     let _ = writeln!(out, "  {note}");
                 }
             }
@@ -151,4 +180,13 @@ fn told(explanation: &Explanation<'_, '_, &RoutePlan>, loaded: &Loaded) -> Strin
         let _ = writeln!(out, "near: {}: {}", near.value.name, near.apart);
     }
     out
+}
+
+/// What a policy would say to the request; only where the request says who asks.
+fn judge(plan: &dyn Planned, request: &http::request::Parts) -> Vec<String> {
+    if request.headers.is_empty() {
+        return Vec::new();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_or_else(|_| Vec::new(), |runtime| runtime.block_on(plan.judge(request)))
 }

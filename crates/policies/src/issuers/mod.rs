@@ -14,8 +14,8 @@ use portcullis_config::{
     Decode, Definitions, Diagnostics, Named, Node, OneOrMany, Ranged, Secret, Span, Spanned,
     choices, settings,
 };
-use portcullis_core::Build;
-use portcullis_core::metrics::{Kind, Metric};
+use portcullis_core::metrics::{Gauge, Kind, Metric};
+use portcullis_core::{Build, Clock};
 use portcullis_fetch::Allow;
 use tokio::sync::Notify;
 
@@ -302,6 +302,18 @@ impl IssuerPlan {
             build.task(format!("keys of {}", self.name), move || refresh(weak, plan, wake));
             set
         })
+    }
+
+    /// The keys as they are now, for `explain`.
+    pub async fn key_set(&self, clock: &Clock) -> Result<Arc<KeySet>, String> {
+        let keys = match self.fixed() {
+            Some(keys) => keys,
+            None => self.fetch().await?.0,
+        };
+        let none = Budget { most: 0, ..self.budget };
+        let set = KeySet::new(none, clock.clone(), Gauge::default(), Default::default());
+        set.settle(Some(keys));
+        Ok(Arc::new(set))
     }
 
     /// The same for issuers whose tokens are good in the same way.

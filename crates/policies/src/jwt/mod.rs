@@ -4,6 +4,7 @@
 //! says. `exp`, `iss` and `aud` are required. "Token expired" is said only after a good signature.
 //! Upstreams learn who asks from headers that nobody else can set.
 
+mod judge;
 mod place;
 mod remembered;
 pub(crate) mod verify;
@@ -14,10 +15,13 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::request::Parts;
 use portcullis_config::{
     Decode, Definitions, Named, Node, OneOrMany, Spanned, choices, did_you_mean, settings,
 };
-use portcullis_core::{Build, Claims, Code, Event, Exchange, Live, Outcome, Policy, Problem, Step};
+use portcullis_core::{
+    Build, Claims, Code, Event, Exchange, Live, LocalBoxFuture, Outcome, Policy, Problem, Step,
+};
 use serde_json::Value;
 
 use crate::issuers::{IssuerPlan, NoKey};
@@ -179,6 +183,10 @@ impl Planned for JwtPlan {
             mode: self.mode,
             pass_token: self.pass_token,
         })
+    }
+
+    fn judge<'a>(&'a self, request: &'a Parts) -> LocalBoxFuture<'a, Vec<String>> {
+        Box::pin(judge::judge(self, request))
     }
 
     fn identity_headers(&self) -> Vec<HeaderName> {

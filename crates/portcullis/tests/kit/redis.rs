@@ -48,8 +48,8 @@ impl Redis {
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))?;
         self.child = Some(child);
-        let reached = async || Ok(drop(TcpStream::connect(("127.0.0.1", self.port)).await?));
-        eventually(BOUND, reached).await
+        let reached = async || Ok(TcpStream::connect(("127.0.0.1", self.port)).await?);
+        eventually(BOUND, reached).await.map(drop)
     }
 
     /// Ends it at once.
