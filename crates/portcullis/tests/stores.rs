@@ -279,6 +279,17 @@ fn a_cluster_of_three_nodes_counts_exactly() {
         for client in ["a", "b", "c", "d"] {
             assert_eq!(house.flood(client, 16, 10).await, 100, "{client}");
         }
+        // Two limits live on different nodes: what the second refuses is not charged on the first.
+        let other = format!("{store}, prefix: other");
+        let also = ", also: [{ name: everybody, key: client_ip, default_tier: t, store: shared }]";
+        let house = House::open(1, &other, "[{ requests: 5, per: 1h }]", also).await;
+        assert_eq!(house.flood("a", 1, 5).await, 5);
+        assert_eq!(house.flood("b", 1, 5).await, 0);
+        let get =
+            Ask { method: "GET".into(), path: "/limits/default/t/b".into(), ..Ask::default() };
+        let told = ask(house.gateways[0].admin().unwrap(), &get, BOUND).await.unwrap();
+        let told = told.json().unwrap();
+        assert_eq!((&told["used"], &told["from"]), (&0.into(), &"store".into()), "{told}");
     });
 }
 

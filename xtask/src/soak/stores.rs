@@ -1,5 +1,5 @@
-//! Three gateways that share a limit through a real store, which is killed, stopped, emptied and brought
-//! back in the middle of floods: no request may see an error, and no client more than the bound.
+//! Three gateways that share a limit through a real store, which is killed, stopped, slowed, emptied and
+//! brought back in the middle of floods: no request may see an error, and no client more than the bound.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ pub(super) fn run(seed: u64) -> Result<String> {
     let (mut most, mut troubles) = (0, 0);
     for round in 0..ROUNDS {
         let admitted = AtomicU64::new(0);
-        let trouble = seed.wrapping_add(round.wrapping_mul(7)) % 6;
+        let trouble = seed.wrapping_add(round.wrapping_mul(7)) % 8;
         std::thread::scope(|scope| -> Result<()> {
             let (ports, admitted) = (&ports, &admitted);
             let flood = |thread| scope.spawn(move || flood(ports, round, thread, admitted));
@@ -51,6 +51,7 @@ pub(super) fn run(seed: u64) -> Result<String> {
                 1 => redis.as_ref().map_or(Ok(()), |redis| redis.signal("STOP"))?,
                 2 => say(port, "FLUSHALL")?,
                 3 => say(port, "SCRIPT FLUSH")?,
+                4 => say(port, "CLIENT PAUSE 300 ALL")?,
                 _ => {}
             }
             for thread in threads {
@@ -63,13 +64,13 @@ pub(super) fn run(seed: u64) -> Result<String> {
             1 => redis.as_ref().map_or(Ok(()), |redis| redis.signal("CONT"))?,
             _ => {}
         }
-        troubles += u64::from(trouble < 4);
+        troubles += u64::from(trouble < 5);
         let admitted = admitted.into_inner();
         if admitted > BOUND {
             bail!("round {round}, trouble {trouble}: {admitted} admitted of {LIMIT}");
         }
         most = most.max(admitted);
-        if trouble < 2 {
+        if trouble < 2 || trouble == 4 {
             std::thread::sleep(KNOWN); // all gateways have heard of its return
         }
     }
