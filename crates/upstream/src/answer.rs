@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use crate::codec::answer::Framing;
 use crate::codec::head::Head;
 use crate::connection::Connection;
+use crate::endpoint::InFlight;
 use crate::pool::Pool;
 use crate::request::Progress;
 
@@ -23,6 +24,8 @@ use crate::request::Progress;
 pub(crate) struct Home {
     pub(crate) pool: Rc<Pool>,
     pub(crate) connection: Connection,
+    /// Until here the endpoint has this request to do.
+    pub(crate) _flying: Option<InFlight>,
 }
 
 impl Home {

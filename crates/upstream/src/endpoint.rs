@@ -8,6 +8,8 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::{Notify, watch};
 
+use crate::balance::Load;
+
 /// A resolved name is looked up again after this long.
 pub(crate) const REFRESH: Duration = Duration::from_secs(30);
 /// A name that did not resolve is looked up again after this long.
@@ -120,6 +122,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: Address,
     pub(crate) authority: String,
     pub(crate) host_header: HeaderValue,
+    pub(crate) weight: u32,
+    pub(crate) load: Load,
     found: ArcSwap<Vec<SocketAddr>>,
     looked: watch::Sender<bool>,
     /// Ends the look-ups when the endpoint is dropped.
@@ -127,7 +131,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: Address) -> Self {
+    pub(crate) fn new(address: Address, weight: u32) -> Self {
         let authority = address.authority();
         let (found, looked) = match &address.host {
             Host::Ip(ip) => (vec![SocketAddr::new(*ip, address.port)], true),
@@ -138,6 +142,8 @@ impl Endpoint {
             host_header: host_header.unwrap_or_else(|_| HeaderValue::from_static("")),
             address,
             authority,
+            weight,
+            load: Load::default(),
             found: ArcSwap::from_pointee(found),
             looked: watch::Sender::new(looked),
             gone: Arc::default(),
@@ -176,6 +182,22 @@ impl Endpoint {
         }
         self.looked.send_replace(true);
         wait
+    }
+}
+
+/// A request that an endpoint has to do, for as long as this lives.
+pub(crate) struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    pub(crate) fn begin(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.load.begin();
+        Self(Arc::clone(endpoint))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.load.end();
     }
 }
 
@@ -230,7 +252,7 @@ mod tests {
 
     #[test]
     fn an_empty_answer_keeps_what_was_known() {
-        let endpoint = Endpoint::new(Address::parse("http://orders").unwrap());
+        let endpoint = Endpoint::new(Address::parse("http://orders").unwrap(), 1);
         assert!(!endpoint.is_resolved());
         assert_eq!(endpoint.learn(Vec::new()), RETRY);
         let address: SocketAddr = "10.0.0.1:80".parse().unwrap();

@@ -8,6 +8,7 @@
 
 mod answer;
 mod attempt;
+mod balance;
 mod codec;
 mod connection;
 mod endpoint;

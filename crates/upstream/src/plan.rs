@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use portcullis_config::{Diagnostics, Span, Spanned};
 use portcullis_core::breaker::Settings as Breaker;
+use portcullis_core::template::Reference;
 use portcullis_core::{Build, breaker};
 
 use crate::attempt::Timeouts;
+use crate::balance::{Balance, Key};
 use crate::endpoint::{Address, Host};
 use crate::pool::Limits;
 use crate::resolve::keep_resolved;
-use crate::settings::{EndpointSettings, UpstreamSettings};
+use crate::settings::{BalanceSettings, BalanceWord, EndpointSettings, UpstreamSettings};
 use crate::upstream::Upstream;
 
 /// Longer waits are mistakes.
@@ -23,7 +25,9 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UpstreamPlan {
     pub(crate) name: String,
-    pub(crate) endpoints: Vec<Address>,
+    /// Each with its weight.
+    pub(crate) endpoints: Vec<(Address, u32)>,
+    pub(crate) balance: Balance,
     pub(crate) timeouts: Timeouts,
     pub(crate) breaker: Option<breaker::Settings>,
     pub(crate) pool: Limits,
@@ -38,6 +42,7 @@ impl UpstreamPlan {
         out: &mut Diagnostics,
     ) -> Option<Self> {
         let endpoints = endpoints(name, &settings.endpoints, span, out);
+        let balance = balance(&settings.balance, out);
         let mut wait = |setting: &Spanned<Duration>| wait(setting, out);
         let timeouts = &settings.timeouts;
         let connect = wait(&timeouts.connect);
@@ -54,6 +59,7 @@ impl UpstreamPlan {
         Some(Self {
             name: name.to_owned(),
             endpoints: endpoints?,
+            balance: balance?,
             timeouts: Timeouts { connect: connect?, request: request?, idle: idle? },
             breaker: match breaker {
                 Some(breaker) => Some(breaker?),
@@ -100,23 +106,23 @@ fn endpoints(
     settings: &Spanned<Vec<EndpointSettings>>,
     span: Span,
     out: &mut Diagnostics,
-) -> Option<Vec<Address>> {
+) -> Option<Vec<(Address, u32)>> {
     if settings.is_empty() {
         let place = if settings.span == Span::default() { span } else { settings.span };
         out.error(place, format!("upstream `{name}` has no endpoint"))
             .hint("write endpoints: [http://HOST:PORT]");
         return None;
     }
-    let mut addresses: Vec<Address> = Vec::with_capacity(settings.len());
+    let mut addresses: Vec<(Address, u32)> = Vec::with_capacity(settings.len());
     let mut sound = true;
     for endpoint in settings.iter() {
         match Address::parse(&endpoint.url) {
-            Ok(address) if addresses.contains(&address) => {
+            Ok(address) if addresses.iter().any(|(known, _)| *known == address) => {
                 let message = format!("endpoint `{}` is here already", endpoint.url.shown());
                 out.error(endpoint.url.span, message);
                 sound = false;
             }
-            Ok(address) => addresses.push(address),
+            Ok(address) => addresses.push((address, endpoint.weight)),
             Err(refusal) => {
                 let message = format!("{}: `{}`", refusal.message, endpoint.url.shown());
                 let complaint = out.error(endpoint.url.span, message);
@@ -128,6 +134,30 @@ fn endpoints(
         }
     }
     sound.then_some(addresses)
+}
+
+fn balance(settings: &BalanceSettings, out: &mut Diagnostics) -> Option<Balance> {
+    let hash = match settings {
+        BalanceSettings::Word(BalanceWord::LeastRequests) => return Some(Balance::LeastRequests),
+        BalanceSettings::Word(BalanceWord::RoundRobin) => return Some(Balance::RoundRobin),
+        BalanceSettings::Word(BalanceWord::Random) => return Some(Balance::Random),
+        BalanceSettings::Word(BalanceWord::PeakEwma) => return Some(Balance::PeakEwma),
+        BalanceSettings::Hash(settings) => &settings.hash,
+    };
+    let reference = match hash.split_once('.') {
+        None if hash.as_str() == "client_ip" => Some(Reference::Request("client_ip".into())),
+        Some(("jwt", claim)) if !claim.is_empty() => Some(Reference::Jwt(claim.into())),
+        Some(("header", name)) if !name.is_empty() => Some(Reference::Header(name.into())),
+        Some(("query", name)) if !name.is_empty() => Some(Reference::Query(name.into())),
+        Some(("path", name)) if !name.is_empty() => Some(Reference::Path(name.into())),
+        _ => None,
+    };
+    if reference.is_none() {
+        let message = format!("`{}` is nothing that a request has", hash.shown());
+        out.error(hash.span, message)
+            .hint("write client_ip, jwt.CLAIM, header.NAME, query.NAME or path.NAME");
+    }
+    reference.map(|reference| Balance::Hash(Key(reference)))
 }
 
 /// A time to wait, from 1 ms to a day.

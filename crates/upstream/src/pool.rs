@@ -11,6 +11,7 @@ use portcullis_core::metrics::Gauge;
 use portcullis_core::{Clock, Worker};
 
 use crate::attempt::Lost;
+use crate::balance::{Balance, Picker};
 use crate::connection::{Connection, Counted, Readiness};
 use crate::endpoint::Endpoint;
 use crate::metrics::UpstreamMetrics;
@@ -32,8 +33,7 @@ pub(crate) struct Limits {
 /// One worker's pools, in the order of the upstream's endpoints.
 pub(crate) struct Pools {
     pools: Vec<Rc<Pool>>,
-    /// Whose turn it is.
-    next: Cell<usize>,
+    picker: Picker,
     sweeping: Cell<bool>,
     gauges: Gauges,
 }
@@ -59,6 +59,7 @@ struct Idle {
 impl Pools {
     pub(crate) fn new(
         endpoints: &[Arc<Endpoint>],
+        balance: &Balance,
         limits: Limits,
         metrics: &UpstreamMetrics,
         worker: &Worker,
@@ -77,17 +78,28 @@ impl Pools {
         };
         Self {
             pools: endpoints.iter().map(pool).collect(),
-            next: Cell::new(worker.index),
+            picker: Picker::new(
+                balance,
+                endpoints.iter().map(|endpoint| (endpoint.authority.as_str(), endpoint.weight)),
+                worker.index as u64,
+            ),
             sweeping: Cell::new(false),
             gauges: Gauges::new(metrics),
         }
     }
 
-    /// All pools once, beginning with the one whose turn it is.
-    pub(crate) fn in_turn(&self) -> impl Iterator<Item = (usize, &Rc<Pool>)> {
-        let begin = self.next.get().checked_rem(self.pools.len()).unwrap_or(0);
-        self.next.set(begin + 1);
-        self.pools.iter().enumerate().cycle().skip(begin).take(self.pools.len())
+    /// The endpoint that a request goes to, among those that resolve and were not asked yet.
+    pub(crate) fn pick<'e>(
+        &self,
+        endpoints: &'e [Arc<Endpoint>],
+        asked: Option<usize>,
+        affinity: Option<u64>,
+    ) -> Option<(usize, &'e Arc<Endpoint>, &Rc<Pool>)> {
+        let usable =
+            |place| asked != Some(place) && endpoints.get(place).is_some_and(|it| it.is_resolved());
+        let load = |place: usize| endpoints.get(place).map(|endpoint| &endpoint.load);
+        let place = self.picker.pick(usable, load, affinity)?;
+        Some((place, endpoints.get(place)?, self.pools.get(place)?))
     }
 
     /// Looks after waiting connections for as long as there are any open.

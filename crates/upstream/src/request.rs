@@ -24,6 +24,8 @@ pub struct Outbound {
     pub headers: HeaderMap,
     /// What `Host` says; `None` for the endpoint's own authority.
     pub host: Option<HeaderValue>,
+    /// The hash by which an endpoint is chosen, from [`crate::Upstream::affinity`].
+    pub affinity: Option<u64>,
     pub body: Body,
 }
 
@@ -38,7 +40,7 @@ pub(crate) type Ready = Box<Request<Outgoing>>;
 
 /// The request, but for its Host when that is the endpoint's.
 pub(crate) fn write(outbound: Outbound) -> Result<Ready, Problem> {
-    let Outbound { method, path_and_query, mut headers, host, body } = outbound;
+    let Outbound { method, path_and_query, mut headers, host, body, .. } = outbound;
     fits(&body)?;
     headers::remove_where(&mut headers, is_not_sent);
     if headers.contains_key(TE) {
@@ -189,7 +191,8 @@ mod tests {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let path_and_query = PathAndQuery::from_static("/orders?limit=1");
-        write(Outbound { method, path_and_query, headers: map, host: None, body }).unwrap()
+        write(Outbound { method, path_and_query, headers: map, host: None, affinity: None, body })
+            .unwrap()
     }
 
     #[test]

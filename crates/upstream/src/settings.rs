@@ -3,20 +3,65 @@
 use std::time::Duration;
 
 use portcullis_config::{
-    Decode, Definitions, Diagnostics, Node, OrOff, Ranged, Spanned, Value, settings,
+    Decode, Definitions, Diagnostics, Node, OrOff, Ranged, Spanned, Value, choices, settings,
 };
 
 settings! {
     /// A named group of endpoints that can stand in for each other.
     pub struct UpstreamSettings {
-        /// Where requests go, in turn. One that cannot be connected to is passed over.
+        /// Where requests go. One that cannot be connected to is passed over.
         pub endpoints: Spanned<Vec<EndpointSettings>>,
+        /// Which of them a request goes to.
+        pub balance: BalanceSettings = "least_requests",
         /// How long to wait.
         pub timeouts: TimeoutSettings = "{}",
         /// When to leave the upstream alone, and how to try it again.
         pub breaker: OrOff<BreakerSettings> = "{}",
         /// Connections that are kept for the next request.
         pub pool: PoolSettings = "{}",
+    }
+}
+
+choices! {
+    /// Which endpoint a request goes to.
+    pub enum BalanceWord {
+        /// Of two, the one with fewer requests in flight for its weight.
+        LeastRequests = "least_requests",
+        /// In turn, as often as the weights say.
+        RoundRobin = "round_robin",
+        /// By chance, as often as the weights say.
+        Random = "random",
+        /// Of two, the one that answers sooner with fewer requests in flight.
+        PeakEwma = "peak_ewma",
+    }
+}
+
+settings! {
+    /// The same endpoint for the same value.
+    pub struct HashSettings {
+        /// What is hashed: client_ip, jwt.CLAIM, header.NAME, query.NAME or path.NAME.
+        pub hash: Spanned<String>,
+    }
+}
+
+/// A word, or what to hash.
+#[derive(Clone, Debug)]
+pub enum BalanceSettings {
+    Word(BalanceWord),
+    Hash(HashSettings),
+}
+
+impl Decode for BalanceSettings {
+    fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => HashSettings::decode(node, out).map(Self::Hash),
+            _ => BalanceWord::decode(node, out).map(Self::Word),
+        }
+    }
+
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        let (word, hash) = (BalanceWord::schema(definitions), HashSettings::schema(definitions));
+        serde_json::json!({ "anyOf": [word, hash] })
     }
 }
 
@@ -59,6 +104,8 @@ settings! {
     struct EndpointBlock {
         /// Its address: `http://HOST:PORT`.
         url: Spanned<String>,
+        /// How much of the requests it gets, beside the others' weights.
+        weight: Ranged<1, 1000> = "1",
     }
 }
 
@@ -66,15 +113,17 @@ settings! {
 #[derive(Clone, Debug)]
 pub struct EndpointSettings {
     pub url: Spanned<String>,
+    pub weight: u32,
 }
 
 impl Decode for EndpointSettings {
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let url = match &node.value {
-            Value::Map(_) => EndpointBlock::decode(node, out)?.url,
-            _ => Spanned::decode(node, out)?,
-        };
-        Some(Self { url })
+        if let Value::Map(_) = &node.value {
+            let block = EndpointBlock::decode(node, out)?;
+            let weight = u32::try_from(block.weight.get()).unwrap_or(1);
+            return Some(Self { url: block.url, weight });
+        }
+        Some(Self { url: Spanned::decode(node, out)?, weight: 1 })
     }
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {

@@ -15,6 +15,7 @@ impl Upstream {
                 let addresses = endpoint.addresses();
                 json!({
                     "endpoint": endpoint.authority,
+                    "weight": endpoint.weight,
                     "resolved": endpoint.is_resolved(),
                     "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 })

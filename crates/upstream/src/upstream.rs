@@ -8,11 +8,13 @@ use std::time::Instant;
 use http::header::HOST;
 use portcullis_core::breaker::{Breaker, Permit, Phase, Transition};
 use portcullis_core::metrics::Metrics;
-use portcullis_core::{Call, Clock, Live, Problem, Response, Worker};
+use portcullis_core::template::Lookup as _;
+use portcullis_core::{Call, Clock, Exchange, Live, Problem, Response, Worker};
 
 use crate::answer::{self, Home};
 use crate::attempt::{Attempt, Outcome, Timeouts};
-use crate::endpoint::{Endpoint, RETRY};
+use crate::balance::{self, Balance, Key};
+use crate::endpoint::{Endpoint, InFlight, RETRY};
 use crate::metrics::UpstreamMetrics;
 use crate::plan::UpstreamPlan;
 use crate::pool::{Limits, Pools};
@@ -28,12 +30,15 @@ pub struct Upstream {
     live: Arc<Live>,
     clock: Clock,
     endpoints: Vec<Arc<Endpoint>>,
+    balance: Balance,
     timeouts: Timeouts,
     pool: Limits,
     breaker: Option<Breaker>,
     /// Why the breaker opened last.
     last_reason: Mutex<Option<String>>,
     metrics: UpstreamMetrics,
+    /// What latencies' times count from.
+    born: Instant,
 }
 
 const _: () = {
@@ -43,18 +48,21 @@ const _: () = {
 
 impl Upstream {
     pub(crate) fn new(plan: &UpstreamPlan, clock: &Clock, metrics: &Metrics) -> Self {
-        let endpoint =
-            |address: &crate::endpoint::Address| Arc::new(Endpoint::new(address.clone()));
+        let endpoint = |(address, weight): &(crate::endpoint::Address, u32)| {
+            Arc::new(Endpoint::new(address.clone(), *weight))
+        };
         Self {
             name: Arc::from(plan.name.as_str()),
             live: Live::new(),
             clock: clock.clone(),
             endpoints: plan.endpoints.iter().map(endpoint).collect(),
+            balance: plan.balance.clone(),
             timeouts: plan.timeouts,
             pool: plan.pool,
             breaker: plan.breaker.map(|settings| Breaker::new(settings, clock.now())),
             last_reason: Mutex::default(),
             metrics: UpstreamMetrics::new(metrics, &plan.name, plan.breaker.is_some()),
+            born: clock.now(),
         }
     }
 
@@ -112,11 +120,11 @@ impl Upstream {
         outbound: Outbound,
         call: &'a mut Call,
     ) -> impl Future<Output = Result<Response, Problem>> + 'a {
-        let keeps_host = outbound.host.is_some();
+        let (keeps_host, affinity) = (outbound.host.is_some(), outbound.affinity);
         let request = request::write(outbound);
         async move {
             let result = match request {
-                Ok(request) => self.deliver(worker, request, keeps_host, call).await,
+                Ok(request) => self.deliver(worker, request, (keeps_host, affinity), call).await,
                 Err(problem) => Err(problem),
             };
             if call.attempts > 0 {
@@ -134,11 +142,12 @@ impl Upstream {
         &self,
         worker: &Rc<Worker>,
         request: Ready,
-        keeps_host: bool,
+        (keeps_host, affinity): (bool, Option<u64>),
         call: &mut Call,
     ) -> Result<Response, Problem> {
-        let pools = worker
-            .local(&self.live, || Pools::new(&self.endpoints, self.pool, &self.metrics, worker));
+        let pools = worker.local(&self.live, || {
+            Pools::new(&self.endpoints, &self.balance, self.pool, &self.metrics, worker)
+        });
         let started = worker.clock.now();
         let mut now = started;
         if !self.is_found() {
@@ -148,11 +157,12 @@ impl Upstream {
         pools.keep_swept();
         let mut request = Some(request);
         let mut last = None;
-        let known = |(place, pool): (usize, _)| {
-            let endpoint = self.endpoints.get(place)?;
-            endpoint.is_resolved().then_some((endpoint, pool))
-        };
-        for (endpoint, pool) in pools.in_turn().filter_map(known).take(ENDPOINTS_ASKED) {
+        let mut asked = None;
+        for _ in 0..ENDPOINTS_ASKED {
+            let Some((place, endpoint, pool)) = pools.pick(&self.endpoints, asked, affinity) else {
+                break;
+            };
+            asked = Some(place);
             let mut trial = match self.admit(now) {
                 Ok(trial) => trial,
                 Err(refused) => return Err(last.unwrap_or(refused)),
@@ -164,6 +174,8 @@ impl Upstream {
                 outgoing.headers_mut().insert(HOST, pool.host.clone());
             }
             call.attempts += 1;
+            let flying = self.in_flight(endpoint);
+            let begun = now;
             let (timeouts, metrics) = (&self.timeouts, &self.metrics);
             let attempt = Attempt { pool, endpoint, timeouts, metrics };
             let answered = attempt.run(&mut request, now, call).await;
@@ -172,10 +184,14 @@ impl Upstream {
             match answered {
                 Ok((head, connection)) => {
                     pools.keep_swept();
+                    if self.balance == Balance::PeakEwma {
+                        let took = now.saturating_duration_since(begun);
+                        endpoint.load.took(took, now.saturating_duration_since(self.born));
+                    }
                     let status = head.status.as_u16();
                     let reason = || format!("{}: answered {status}", pool.label);
                     trial.end(Outcome::of_status(status), now, reason);
-                    let home = Home { pool: Rc::clone(pool), connection };
+                    let home = Home { pool: Rc::clone(pool), connection, _flying: flying };
                     let idle = self.timeouts.idle;
                     return Ok(answer::receive(head, &method, home, progress, idle));
                 }
@@ -191,6 +207,19 @@ impl Upstream {
             }
         }
         Err(last.unwrap_or_else(|| self.nowhere()))
+    }
+
+    /// Counts a request as something that the endpoint has to do, until the end of its answer; where
+    /// that is looked at.
+    fn in_flight(&self, endpoint: &Arc<Endpoint>) -> Option<InFlight> {
+        let counts = self.balance.looks_at_load() && self.endpoints.len() > 1;
+        counts.then(|| InFlight::begin(endpoint))
+    }
+
+    /// The hash by which this upstream chooses an endpoint, when it does and the request has it.
+    pub fn affinity(&self, exchange: &Exchange) -> Option<u64> {
+        let Balance::Hash(Key(reference)) = &self.balance else { return None };
+        exchange.lookup(reference).map(|value| balance::hash(value.as_bytes()))
     }
 
     fn is_found(&self) -> bool {

@@ -129,7 +129,11 @@ fn the_next_endpoint_is_asked_when_nobody_accepts() {
 fn endpoints_take_turns() {
     run(async {
         let (one, two) = (Scripted::always(OK).await, Scripted::always(OK).await);
-        let world = World::new(&format!("endpoints: [\"{}\", \"{}\"]", one.url(), two.url()));
+        let world = World::new(&format!(
+            "endpoints: [\"{}\", \"{}\"]\nbalance: round_robin",
+            one.url(),
+            two.url()
+        ));
         for _ in 0..4 {
             world.get().await.unwrap();
         }

@@ -46,7 +46,10 @@ impl Compose {
     pub async fn answer(&self, exchange: &mut Exchange) -> Result<Response, Problem> {
         let mut prepared = Vec::new();
         for (call, upstream) in self.plan.calls.iter().zip(&self.upstreams) {
-            let outbound = self.outbound(&call.path, exchange)?;
+            let outbound = Outbound {
+                affinity: upstream.affinity(exchange),
+                ..self.outbound(&call.path, exchange)?
+            };
             prepared.push((call, upstream, outbound));
         }
         let worker = Rc::clone(&exchange.worker);
@@ -91,7 +94,8 @@ impl Compose {
                 headers.insert(name.clone(), value.clone());
             }
         }
-        Ok(Outbound { method: Method::GET, path_and_query, headers, host: None, body: Body::Empty })
+        let (method, body) = (Method::GET, Body::Empty);
+        Ok(Outbound { method, path_and_query, headers, host: None, affinity: None, body })
     }
 }
 

@@ -44,6 +44,7 @@ impl Forward {
             HostPlan::Name(name) => Some(name.clone()),
         };
         let outer = location::Outer::of(exchange);
+        let affinity = self.upstream.affinity(exchange);
         let headers = if route.reads_request_late {
             exchange.request.headers.clone()
         } else {
@@ -54,6 +55,7 @@ impl Forward {
             path_and_query,
             headers,
             host,
+            affinity,
             body: std::mem::take(&mut exchange.body),
         };
         let mut call = Call {

@@ -301,7 +301,7 @@ pub fn plan(settings: &str) -> Result<UpstreamPlan, String> {
 
 pub fn request(method: Method, body: Body) -> Outbound {
     let path_and_query = PathAndQuery::from_static("/orders?limit=1");
-    Outbound { method, path_and_query, headers: HeaderMap::new(), host: None, body }
+    Outbound { method, path_and_query, headers: HeaderMap::new(), host: None, affinity: None, body }
 }
 
 pub async fn finish(response: portcullis_core::Response) -> Got {

@@ -1,0 +1,371 @@
+//! Which endpoint a request goes to: pure choices over weights and loads, made by each worker for
+//! itself. Loads are shared by all workers ([`Load`]).
+//!
+//! | `balance` | chooses |
+//! |---|---|
+//! | `least_requests` | of two drawn by weight, the one with fewer requests in flight for its weight (power of two choices, Mitzenmacher 1996) |
+//! | `round_robin` | in turn, as often as the weights say, evenly spread (smooth weighted round robin, nginx 2012) |
+//! | `random` | by weight |
+//! | `peak_ewma` | of two drawn by weight, the one with the lower product of latency and requests in flight; a latency's peaks count at once and fade over 10 s (Finagle) |
+//! | `hash` | the same endpoint for the same value (a ring of 100 points per weight), unless it has more than 1.25 times its part of the load (bounded loads, Mirrokni et al. 2018) |
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use portcullis_core::template::Reference;
+
+/// Points on the ring for each weight, and all of them at most.
+const POINTS: u32 = 100;
+const MOST_POINTS: usize = 20_000;
+/// A latency's share after this many seconds is 1/e.
+const FADES: f64 = 10.0;
+
+/// How an upstream's endpoints are chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Balance {
+    LeastRequests,
+    RoundRobin,
+    Random,
+    PeakEwma,
+    Hash(Key),
+}
+
+/// What a hash is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Key(pub(crate) Reference);
+
+impl std::hash::Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_string().hash(state);
+    }
+}
+
+impl Balance {
+    /// Whether it looks at what endpoints have to do.
+    pub(crate) fn looks_at_load(&self) -> bool {
+        !matches!(self, Self::RoundRobin | Self::Random)
+    }
+}
+
+/// What an endpoint has to do, over all workers.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_flight: AtomicU32,
+    /// Microseconds until an answer's head, and when that was last told (microseconds).
+    latency: AtomicU64,
+    told: AtomicU64,
+}
+
+impl Load {
+    pub(crate) fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Tells how long an answer took. Two that tell at once may lose one of both: an average can bear
+    /// it.
+    pub(crate) fn took(&self, latency: Duration, now: Duration) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (latency, now) = (micros(latency), micros(now));
+        let before = self.told.swap(now, Ordering::Relaxed);
+        let known = self.latency.load(Ordering::Relaxed);
+        let apart = now.saturating_sub(before) as f64 / 1_000_000.0;
+        let kept = (-apart / FADES).exp();
+        let faded = known as f64 * kept + latency as f64 * (1.0 - kept);
+        let told = if latency > known { latency } else { faded as u64 };
+        self.latency.store(told, Ordering::Relaxed);
+    }
+
+    fn cost(&self) -> u64 {
+        let latency = self.latency.load(Ordering::Relaxed).max(1);
+        latency.saturating_mul(u64::from(self.in_flight()) + 1)
+    }
+}
+
+/// A worker's own part of the choice.
+pub(crate) struct Picker {
+    balance: Balance,
+    weights: Vec<u32>,
+    /// Smooth round robin: how far each is from its turn.
+    turns: RefCell<Vec<i64>>,
+    chance: Cell<u64>,
+    /// Hash: points and the endpoint that each belongs to.
+    ring: Vec<(u64, usize)>,
+}
+
+impl Picker {
+    /// For endpoints of these names and weights. `seed` tells workers apart.
+    pub(crate) fn new<'a>(
+        balance: &Balance,
+        endpoints: impl Iterator<Item = (&'a str, u32)>,
+        seed: u64,
+    ) -> Self {
+        let (names, weights): (Vec<&str>, Vec<u32>) = endpoints.unzip();
+        let ring =
+            if matches!(balance, Balance::Hash(_)) { ring(&names, &weights) } else { Vec::new() };
+        Self {
+            balance: balance.clone(),
+            turns: RefCell::new(vec![0; weights.len()]),
+            weights,
+            chance: Cell::new(seed ^ 0x9E37_79B9_7F4A_7C15),
+            ring,
+        }
+    }
+
+    /// One of the endpoints that are usable; `key` is the hash of what it is to be chosen by.
+    pub(crate) fn pick<'l>(
+        &self,
+        usable: impl Fn(usize) -> bool,
+        load: impl Fn(usize) -> Option<&'l Load>,
+        key: Option<u64>,
+    ) -> Option<usize> {
+        let mut all = (0..self.weights.len()).filter(|place| usable(*place));
+        let first = all.next()?;
+        if all.next().is_none() {
+            return Some(first);
+        }
+        let in_flight = |place| u64::from(load(place).map_or(0, Load::in_flight));
+        match (&self.balance, key) {
+            (Balance::RoundRobin, _) => self.in_turn(usable),
+            (Balance::LeastRequests, _) => self.better_of_two(usable, |place| in_flight(place) + 1),
+            (Balance::PeakEwma, _) => {
+                self.better_of_two(usable, |place| load(place).map_or(0, Load::cost))
+            }
+            (Balance::Hash(_), Some(key)) => self.by_hash(usable, in_flight, key),
+            (Balance::Hash(_) | Balance::Random, _) => self.by_chance(usable),
+        }
+    }
+
+    fn weight(&self, place: usize) -> u64 {
+        self.weights.get(place).copied().unwrap_or(1).into()
+    }
+
+    fn total(&self, usable: impl Fn(usize) -> bool) -> u64 {
+        (0..self.weights.len()).filter(|place| usable(*place)).map(|place| self.weight(place)).sum()
+    }
+
+    /// Each goes ahead by its weight, the farthest has its turn and falls back by the sum of all.
+    fn in_turn(&self, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut turns = self.turns.borrow_mut();
+        let mut total = 0;
+        let mut farthest: Option<(i64, usize)> = None;
+        for (place, turn) in turns.iter_mut().enumerate().filter(|(place, _)| usable(*place)) {
+            let weight = i64::try_from(self.weight(place)).unwrap_or(1);
+            *turn += weight;
+            total += weight;
+            if farthest.is_none_or(|(known, _)| *turn > known) {
+                farthest = Some((*turn, place));
+            }
+        }
+        let (_, place) = farthest?;
+        if let Some(turn) = turns.get_mut(place) {
+            *turn -= total;
+        }
+        Some(place)
+    }
+
+    fn by_chance(&self, usable: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut left = self.draw() % self.total(&usable).max(1);
+        (0..self.weights.len()).filter(|place| usable(*place)).find(|place| {
+            let weight = self.weight(*place);
+            let found = left < weight;
+            left = left.saturating_sub(weight);
+            found
+        })
+    }
+
+    /// Of two that are drawn by weight, the one that costs less for its weight.
+    fn better_of_two(
+        &self,
+        usable: impl Fn(usize) -> bool,
+        cost: impl Fn(usize) -> u64,
+    ) -> Option<usize> {
+        let one = self.by_chance(&usable)?;
+        let two = self.by_chance(|place| place != one && usable(place)).unwrap_or(one);
+        // a/x < b/y, without a division
+        let cost = |place, other| u128::from(cost(place)) * u128::from(self.weight(other));
+        Some(if cost(two, one) < cost(one, two) { two } else { one })
+    }
+
+    fn by_hash(
+        &self,
+        usable: impl Fn(usize) -> bool,
+        in_flight: impl Fn(usize) -> u64,
+        key: u64,
+    ) -> Option<usize> {
+        let places = (0..self.weights.len()).filter(|place| usable(*place));
+        let (weights, flying) = places.fold((0, 0), |(weights, flying), place| {
+            (weights + self.weight(place), flying + in_flight(place))
+        });
+        // At most 1.25 times its part of all requests, this one included.
+        let has_room = |place| {
+            let most = (5 * (flying + 1) * self.weight(place)).div_ceil(4 * weights.max(1));
+            in_flight(place) < most
+        };
+        let begin = self.ring.partition_point(|(point, _)| *point < key);
+        let round = self.ring.iter().cycle().skip(begin).take(self.ring.len());
+        let mut near = round.map(|(_, place)| *place).filter(|place| usable(*place));
+        let nearest = near.clone().next();
+        near.find(|place| has_room(*place)).or(nearest)
+    }
+
+    /// A number that nobody can guess the next of is not needed here (splitmix64).
+    fn draw(&self) -> u64 {
+        let next = self.chance.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.chance.set(next);
+        mixed(next)
+    }
+}
+
+fn ring(names: &[&str], weights: &[u32]) -> Vec<(u64, usize)> {
+    let sum: usize = weights.iter().map(|weight| *weight as usize).sum();
+    let points = (MOST_POINTS / sum.max(1)).clamp(1, POINTS as usize);
+    let mut ring = Vec::new();
+    for (place, (name, weight)) in names.iter().zip(weights).enumerate() {
+        for point in 0..points * *weight as usize {
+            ring.push((hash(format!("{name}#{point}").as_bytes()), place));
+        }
+    }
+    ring.sort_unstable();
+    ring
+}
+
+/// The same in every gateway and every version: FNV-1a, stirred.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    let fnv = bytes.iter().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    });
+    mixed(fnv)
+}
+
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 3] = ["a:80", "b:80", "c:80"];
+    const WEIGHTS: [u32; 3] = [1, 2, 5];
+
+    fn picker(balance: &Balance) -> Picker {
+        Picker::new(balance, NAMES.into_iter().zip(WEIGHTS), 7)
+    }
+
+    fn by_header() -> Balance {
+        Balance::Hash(Key(Reference::Header("x-user".into())))
+    }
+
+    /// How often each is chosen, by so many requests that end at once.
+    fn counts(picker: &Picker, requests: u64, usable: impl Fn(usize) -> bool) -> Vec<f64> {
+        let loads: [Load; 3] = Default::default();
+        let mut counts = vec![0.0; 3];
+        for number in 0..requests {
+            let key = hash(format!("user {number}").as_bytes());
+            let place = picker.pick(&usable, |place| loads.get(place), Some(key)).unwrap();
+            counts[place] += 1.0 / requests as f64;
+        }
+        counts
+    }
+
+    #[test]
+    fn weights_are_kept_within_two_percent() {
+        for balance in [Balance::RoundRobin, Balance::Random, by_header()] {
+            let counts = counts(&picker(&balance), 100_000, |_| true);
+            for (count, weight) in counts.iter().zip(WEIGHTS) {
+                // A ring of 100 points per weight is itself some percent off: it is judged as a share.
+                assert!((count - f64::from(weight) / 8.0).abs() < 0.02, "{balance:?}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn turns_are_spread_evenly_and_skip_what_is_not_usable() {
+        let (picker, loads) = (picker(&Balance::RoundRobin), <[Load; 3]>::default());
+        let turn = |usable: &dyn Fn(usize) -> bool| {
+            picker.pick(usable, |place| loads.get(place), None).unwrap()
+        };
+        let turns: Vec<_> = (0..8).map(|_| turn(&|_| true)).collect();
+        assert_eq!(turns, [2, 1, 2, 0, 2, 2, 1, 2]);
+        assert!((0..20).all(|_| turn(&|place| place != 2) != 2));
+        assert_eq!(picker.pick(|_| false, |place| loads.get(place), None), None);
+    }
+
+    #[test]
+    fn who_has_less_to_do_gets_the_request() {
+        let names = ["a:80", "b:80"].into_iter().zip([1, 1]);
+        let (picker, loads) =
+            (Picker::new(&Balance::LeastRequests, names, 1), <[Load; 2]>::default());
+        for _ in 0..1000 {
+            let place = picker.pick(|_| true, |place| loads.get(place), None).unwrap();
+            loads[place].begin();
+            let [one, two] = loads.each_ref().map(|load| i64::from(load.in_flight()));
+            assert!((one - two).abs() <= 1, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn weights_count_in_what_is_less() {
+        let (picker, loads) = (picker(&Balance::LeastRequests), <[Load; 3]>::default());
+        for _ in 0..8000 {
+            loads[picker.pick(|_| true, |place| loads.get(place), None).unwrap()].begin();
+        }
+        for (load, weight) in loads.iter().zip(WEIGHTS) {
+            let share = f64::from(load.in_flight()) / 8000.0;
+            assert!((share - f64::from(weight) / 8.0).abs() < 0.02, "{share} of {weight}");
+        }
+    }
+
+    #[test]
+    fn a_slow_endpoint_gets_less_and_its_peak_fades() {
+        let names = ["a:80", "b:80"].into_iter().zip([1, 1]);
+        let (picker, loads) = (Picker::new(&Balance::PeakEwma, names, 1), <[Load; 2]>::default());
+        let second = Duration::from_secs(1);
+        loads[0].took(second, second);
+        loads[1].took(second / 100, second);
+        let pick = || picker.pick(|_| true, |place| loads.get(place), None).unwrap();
+        assert!((0..100).all(|_| pick() == 1));
+        for later in 2..120 {
+            loads[0].took(second / 1000, second * later);
+        }
+        assert!((0..100).all(|_| pick() == 0));
+    }
+
+    #[test]
+    fn a_value_keeps_its_endpoint_and_losing_one_moves_only_its_own() {
+        let (picker, loads) = (picker(&by_header()), <[Load; 3]>::default());
+        let pick = |number: u32, usable: &dyn Fn(usize) -> bool| {
+            let key = hash(&number.to_be_bytes());
+            picker.pick(usable, |place| loads.get(place), Some(key)).unwrap()
+        };
+        for number in 0..1000 {
+            let home = pick(number, &|_| true);
+            assert_eq!(pick(number, &|_| true), home);
+            let without = pick(number, &|place| place != 1);
+            assert!(without != 1 && (home == 1 || without == home));
+        }
+    }
+
+    #[test]
+    fn no_endpoint_of_a_ring_gets_much_more_than_its_part() {
+        let (picker, loads) = (picker(&by_header()), <[Load; 3]>::default());
+        let key = hash(b"everybody wants the same");
+        for _ in 0..800 {
+            loads[picker.pick(|_| true, |place| loads.get(place), Some(key)).unwrap()].begin();
+        }
+        for (load, weight) in loads.iter().zip(WEIGHTS) {
+            assert!(load.in_flight() <= 800 * weight * 5 / 32 + 1, "{}", load.in_flight());
+        }
+    }
+}
