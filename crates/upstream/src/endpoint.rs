@@ -9,6 +9,7 @@ use http::HeaderValue;
 use tokio::sync::{Notify, watch};
 
 use crate::balance::Load;
+use crate::health::Health;
 
 /// A resolved name is looked up again after this long.
 pub(crate) const REFRESH: Duration = Duration::from_secs(30);
@@ -124,6 +125,7 @@ pub(crate) struct Endpoint {
     pub(crate) host_header: HeaderValue,
     pub(crate) weight: u32,
     pub(crate) load: Load,
+    pub(crate) health: Health,
     found: ArcSwap<Vec<SocketAddr>>,
     looked: watch::Sender<bool>,
     /// Ends the look-ups when the endpoint is dropped.
@@ -144,6 +146,7 @@ impl Endpoint {
             authority,
             weight,
             load: Load::default(),
+            health: Health::default(),
             found: ArcSwap::from_pointee(found),
             looked: watch::Sender::new(looked),
             gone: Arc::default(),

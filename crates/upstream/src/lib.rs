@@ -14,6 +14,7 @@ mod connection;
 mod endpoint;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod health;
 mod metrics;
 mod plan;
 mod pool;

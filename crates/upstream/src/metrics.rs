@@ -1,9 +1,12 @@
 //! What is counted about upstreams. Handles are resolved when an upstream is built.
 
+use std::sync::Arc;
+
 use portcullis_core::breaker::{Phase, Transition};
 use portcullis_core::metrics::{Counter, Gauge, Histogram, Kind, Metric, Metrics};
 
 use crate::attempt::Outcome;
+use crate::endpoint::Endpoint;
 
 static DURATION: Metric = Metric {
     name: "portcullis_upstream_duration_seconds",
@@ -47,8 +50,22 @@ static CONNECTIONS: Metric = Metric {
     labels: &["upstream", "state"],
 };
 
-pub const METRICS: &[&Metric] =
-    &[&DURATION, &ATTEMPTS, &BREAKER_STATE, &BREAKER_TRANSITIONS, &BREAKER_REJECTED, &CONNECTIONS];
+static SET_ASIDE: Metric = Metric {
+    name: "portcullis_endpoint_set_aside_total",
+    kind: Kind::Counter,
+    help: "How often an endpoint was set aside because it failed several times in a row.",
+    labels: &["upstream", "endpoint"],
+};
+
+pub const METRICS: &[&Metric] = &[
+    &DURATION,
+    &ATTEMPTS,
+    &BREAKER_STATE,
+    &BREAKER_TRANSITIONS,
+    &BREAKER_REJECTED,
+    &CONNECTIONS,
+    &SET_ASIDE,
+];
 
 /// One upstream's handles.
 pub(crate) struct UpstreamMetrics {
@@ -57,6 +74,8 @@ pub(crate) struct UpstreamMetrics {
     pub(crate) idle: Gauge,
     pub(crate) busy: Gauge,
     breaker: Option<BreakerMetrics>,
+    /// In the order of the endpoints.
+    set_aside: Vec<Counter>,
 }
 
 struct BreakerMetrics {
@@ -67,7 +86,15 @@ struct BreakerMetrics {
 }
 
 impl UpstreamMetrics {
-    pub(crate) fn new(metrics: &Metrics, upstream: &str, breaker: bool) -> Self {
+    pub(crate) fn new(
+        metrics: &Metrics,
+        upstream: &str,
+        breaker: bool,
+        endpoints: &[Arc<Endpoint>],
+    ) -> Self {
+        let set_aside = |endpoint: &Arc<Endpoint>| {
+            metrics.counter(&SET_ASIDE, &[upstream, &endpoint.authority])
+        };
         let attempts =
             Outcome::ALL.map(|outcome| metrics.counter(&ATTEMPTS, &[upstream, outcome.as_str()]));
         let steps = [
@@ -93,12 +120,20 @@ impl UpstreamMetrics {
             idle: connections("idle"),
             busy: connections("busy"),
             breaker,
+            set_aside: endpoints.iter().map(set_aside).collect(),
         }
     }
 
     pub(crate) fn attempt(&self, outcome: Outcome) {
         let place = Outcome::ALL.iter().position(|known| *known == outcome);
         if let Some(counter) = place.and_then(|place| self.attempts.get(place)) {
+            counter.inc();
+        }
+    }
+
+    /// The endpoint at this place was set aside.
+    pub(crate) fn set_aside(&self, place: usize) {
+        if let Some(counter) = self.set_aside.get(place) {
             counter.inc();
         }
     }

@@ -14,6 +14,7 @@ use crate::attempt::Lost;
 use crate::balance::{Balance, Picker};
 use crate::connection::{Connection, Counted, Readiness};
 use crate::endpoint::Endpoint;
+use crate::health::is_panic;
 use crate::metrics::UpstreamMetrics;
 
 /// How often old connections are looked for while there are any.
@@ -88,17 +89,25 @@ impl Pools {
         }
     }
 
-    /// The endpoint that a request goes to, among those that resolve and were not asked yet.
+    /// The endpoint that a request goes to: one that resolves and was not asked yet, and that is not
+    /// set aside while there are others. `now` is as health counts.
     pub(crate) fn pick<'e>(
         &self,
         endpoints: &'e [Arc<Endpoint>],
         asked: Option<usize>,
         affinity: Option<u64>,
+        now: Duration,
     ) -> Option<(usize, &'e Arc<Endpoint>, &Rc<Pool>)> {
         let usable =
             |place| asked != Some(place) && endpoints.get(place).is_some_and(|it| it.is_resolved());
         let load = |place: usize| endpoints.get(place).map(|endpoint| &endpoint.load);
-        let place = self.picker.pick(usable, load, affinity)?;
+        let aside = |endpoint: &Arc<Endpoint>| endpoint.health.is_aside(now);
+        let count = endpoints.iter().filter(|endpoint| aside(endpoint)).count();
+        let in_use = |place| usable(place) && !endpoints.get(place).is_some_and(aside);
+        let healthy = (count > 0 && !is_panic(count, endpoints.len()))
+            .then(|| self.picker.pick(in_use, load, affinity))
+            .flatten();
+        let place = healthy.or_else(|| self.picker.pick(usable, load, affinity))?;
         Some((place, endpoints.get(place)?, self.pools.get(place)?))
     }
 

@@ -14,6 +14,8 @@ impl Upstream {
             .map(|endpoint| {
                 let addresses = endpoint.addresses();
                 json!({
+                    "aside": endpoint.health.is_aside(self.age()),
+                    "failures": endpoint.health.failures(),
                     "endpoint": endpoint.authority,
                     "weight": endpoint.weight,
                     "resolved": endpoint.is_resolved(),

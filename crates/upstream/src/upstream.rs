@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::HOST;
 use portcullis_core::breaker::{Breaker, Permit, Phase, Transition};
@@ -37,7 +37,7 @@ pub struct Upstream {
     /// Why the breaker opened last.
     last_reason: Mutex<Option<String>>,
     metrics: UpstreamMetrics,
-    /// What latencies' times count from.
+    /// What the times of latencies and health count from.
     born: Instant,
 }
 
@@ -51,17 +51,19 @@ impl Upstream {
         let endpoint = |(address, weight): &(crate::endpoint::Address, u32)| {
             Arc::new(Endpoint::new(address.clone(), *weight))
         };
+        let endpoints: Vec<_> = plan.endpoints.iter().map(endpoint).collect();
+        let has_breaker = plan.breaker.is_some();
         Self {
+            metrics: UpstreamMetrics::new(metrics, &plan.name, has_breaker, &endpoints),
             name: Arc::from(plan.name.as_str()),
             live: Live::new(),
             clock: clock.clone(),
-            endpoints: plan.endpoints.iter().map(endpoint).collect(),
+            endpoints,
             balance: plan.balance.clone(),
             timeouts: plan.timeouts,
             pool: plan.pool,
             breaker: plan.breaker.map(|settings| Breaker::new(settings, clock.now())),
             last_reason: Mutex::default(),
-            metrics: UpstreamMetrics::new(metrics, &plan.name, plan.breaker.is_some()),
             born: clock.now(),
         }
     }
@@ -105,6 +107,11 @@ impl Upstream {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The present, as health and latencies count it.
+    pub(crate) fn age(&self) -> Duration {
+        self.clock.now().saturating_duration_since(self.born)
     }
 
     pub(crate) fn last_reason(&self) -> Option<String> {
@@ -159,9 +166,9 @@ impl Upstream {
         let mut last = None;
         let mut asked = None;
         for _ in 0..ENDPOINTS_ASKED {
-            let Some((place, endpoint, pool)) = pools.pick(&self.endpoints, asked, affinity) else {
-                break;
-            };
+            let since = now.saturating_duration_since(self.born);
+            let picked = pools.pick(&self.endpoints, asked, affinity, since);
+            let Some((place, endpoint, pool)) = picked else { break };
             asked = Some(place);
             let mut trial = match self.admit(now) {
                 Ok(trial) => trial,
@@ -191,6 +198,7 @@ impl Upstream {
                     let status = head.status.as_u16();
                     let reason = || format!("{}: answered {status}", pool.label);
                     trial.end(Outcome::of_status(status), now, reason);
+                    self.judge(place, Outcome::of_status(status), now);
                     let home = Home { pool: Rc::clone(pool), connection, _flying: flying };
                     let idle = self.timeouts.idle;
                     return Ok(answer::receive(head, &method, home, progress, idle));
@@ -198,6 +206,7 @@ impl Upstream {
                 Err(lost) => {
                     let reason = || format!("{}: {}", pool.label, lost.reason());
                     trial.end(lost.outcome(), now, reason);
+                    self.judge(place, lost.outcome(), now);
                     let problem = lost.problem(&pool.label);
                     if !lost.before_sending() {
                         return Err(problem);
@@ -214,6 +223,25 @@ impl Upstream {
     fn in_flight(&self, endpoint: &Arc<Endpoint>) -> Option<InFlight> {
         let counts = self.balance.looks_at_load() && self.endpoints.len() > 1;
         counts.then(|| InFlight::begin(endpoint))
+    }
+
+    /// What an attempt says of the endpoint's health, where there are others to go to.
+    fn judge(&self, place: usize, outcome: Outcome, now: Instant) {
+        let Some(endpoint) = self.endpoints.get(place).filter(|_| self.endpoints.len() > 1) else {
+            return;
+        };
+        match outcome {
+            Outcome::Answered => endpoint.health.succeeded(),
+            Outcome::Client | Outcome::Stale => {}
+            _ => {
+                let since = now.saturating_duration_since(self.born);
+                if let Some(aside) = endpoint.health.failed(since) {
+                    self.metrics.set_aside(place);
+                    let (upstream, endpoint) = (&self.name, &endpoint.authority);
+                    tracing::warn!(%upstream, %endpoint, ?aside, "an endpoint is set aside");
+                }
+            }
+        }
     }
 
     /// The hash by which this upstream chooses an endpoint, when it does and the request has it.
