@@ -2,7 +2,9 @@
 //! (draft-ietf-httpapi-ratelimit-headers-10: lists of structured fields, RFC 9651), and the older
 //! `X-RateLimit-Limit`, `-Remaining` and `-Reset` of the limit that is nearest to its end.
 
-use http::header::{HeaderName, HeaderValue};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderName, HeaderValue,
+};
 use portcullis_core::Exchange;
 
 use super::decision::{Decision, is_nearer};
@@ -38,6 +40,24 @@ impl Announced {
             state: format!("\"{shown}\";r=").into(),
         }
     }
+}
+
+/// Where an answer is shared with other origins (the service says so, Fetch section 3.3.3), scripts there
+/// may read what it says of its limits.
+pub fn expose(exchange: &Exchange, answer: &mut http::HeaderMap) {
+    let announced = exchange.answer_headers.iter().any(|(name, _)| *name == REMAINING);
+    if announced && answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) && !is_exposed(answer) {
+        answer.append(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+}
+
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "RateLimit, RateLimit-Policy, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset",
+);
+
+/// Another stage was here before.
+fn is_exposed(answer: &http::HeaderMap) -> bool {
+    answer.get_all(ACCESS_CONTROL_EXPOSE_HEADERS).iter().any(|value| *value == EXPOSED)
 }
 
 /// Seconds as headers tell them: rounded up, and 0 only for nothing at all.

@@ -26,7 +26,9 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use portcullis_config::{Definitions, Node};
 use portcullis_core::metrics::{Kind, Metric};
-use portcullis_core::{Build, Code, Event, Exchange, Inspected, Outcome, Policy, Problem, Step};
+use portcullis_core::{
+    Build, Code, Event, Exchange, Inspected, Outcome, Policy, Problem, Response, Step,
+};
 use smallvec::SmallVec;
 
 use crate::planner::{Planned, Planner};
@@ -106,6 +108,15 @@ impl Planned for RateLimitPlan {
 struct RateLimit(Vec<Arc<Limit>>);
 
 impl Policy for RateLimit {
+    fn on_response<'a>(
+        &'a self,
+        exchange: &'a mut Exchange,
+        response: &'a mut Response,
+    ) -> Step<'a> {
+        answer::expose(exchange, response.headers_mut());
+        Step::Next
+    }
+
     fn inspected(&self) -> Vec<Arc<dyn Inspected>> {
         self.0.iter().map(|limit| Arc::clone(limit) as _).collect()
     }
