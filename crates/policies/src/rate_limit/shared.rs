@@ -170,7 +170,9 @@ impl<'a> Open<'a> {
 
     /// The question as this gateway asks itself.
     fn alone(&self) -> Asked<'a> {
-        Asked { share: Some(self.shared.store.gateways()), ..self.question.asked() }
+        let shares = self.shared.on_failure == OnStoreFailure::Local;
+        let share = shares.then(|| self.shared.store.gateways());
+        Asked { share, ..self.question.asked() }
     }
 
     fn keeps_to_its_share(&self, now: Instant) -> bool {

@@ -1,6 +1,6 @@
 //! Connections to a store: one for each worker, multiplexed, opened beside the requests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -150,6 +150,8 @@ impl ConnectionLike for Connection {
 pub struct Own {
     state: RefCell<State>,
     changed: Notify,
+    /// It was opened, or could not be, at least once.
+    tried: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -191,6 +193,7 @@ impl Own {
                 Ok(connection) => State::Open(connection.clone()),
                 Err(_) => State::Closed,
             };
+            own.tried.set(true);
             own.changed.notify_waiters();
             opened
         });
@@ -203,15 +206,16 @@ impl Own {
         }
     }
 
-    /// True until a connection was opened for the first time, and while another is being opened.
-    pub fn is_open(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Open(_))
+    /// How long a request waits for it: the first time as long as opening may take, because nothing
+    /// is known of the server yet; then no longer than for an answer.
+    pub fn patience(&self, answer: Duration) -> Duration {
+        if self.tried.get() { answer } else { CONNECT }
     }
 
     /// What failed is opened again by whoever asks next.
     pub fn close(&self) {
-        let open = self.is_open();
-        if open {
+        let is_open = matches!(&*self.state.borrow(), State::Open(_));
+        if is_open {
             *self.state.borrow_mut() = State::Closed;
         }
     }

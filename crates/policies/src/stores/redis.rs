@@ -38,9 +38,9 @@ impl Redis {
 
     async fn run(&self, worker: &Worker, call: &ScriptInvocation<'_>) -> Result<Value, Failure> {
         let own = worker.local(&self.live, || Rc::new(Own::default()));
-        // Opening a connection is no part of a request's patience: until it was tried for the first
-        // time nothing is known of the server.
-        let opened = own.get(&self.servers, PATIENCE).await;
+        let opening = own.get(&self.servers, PATIENCE);
+        let opened = tokio::time::timeout(own.patience(self.timeout), opening).await;
+        let opened = opened.map_err(|_| Failure::Timeout)?;
         let mut connection = opened.map_err(|error| self.told(&error))?;
         let asked = call.invoke_async::<Value>(&mut connection);
         match tokio::time::timeout(self.timeout, asked).await {
