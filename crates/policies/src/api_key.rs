@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use portcullis_config::{
-    Decode, Definitions, Named, Node, Spanned, choices, did_you_mean, settings,
-};
+use portcullis_config::{Decode, Definitions, Named, Node, Spanned, choices, settings};
 use portcullis_core::{Build, Code, Consumer, Event, Exchange, Outcome, Policy, Problem, Step};
 
 use crate::consumers::{BadKey, Consumers};
-use crate::planner::{Planned, Planner, identity_name};
+use crate::planner::{Planned, Planner, identity_name, unknown};
 
 const NAME: &str = "api_key";
 /// A longer key is none, in bytes.
@@ -71,11 +69,7 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     }
     let all = &planner.shared.consumers;
     for name in settings.consumers.iter().filter(|name| !all.knows(name)) {
-        let message = format!("no consumer is called `{}`", name.shown());
-        let problem = planner.out.error(name.span, message);
-        if let Some(hint) = did_you_mean(name, all.names()) {
-            problem.hint(hint);
-        }
+        unknown("consumer", name, all.names(), planner.out);
     }
     if all.names().next().is_none() {
         let problem = planner.out.error(block.span, "the policy api_key lets nobody in");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use http::request::Parts;
-use portcullis_config::{Diagnostics, Node, Sources, Span, Spanned};
+use portcullis_config::{Diagnostics, Named, Node, Sources, Span, Spanned, did_you_mean};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
 use portcullis_core::{Build, LocalBoxFuture, Policy, headers};
@@ -30,6 +30,32 @@ pub struct Shared {
 
 /// Plans by name. `None`: it is there and could not be understood, and there are complaints.
 pub type Plans<T> = BTreeMap<String, Option<Arc<T>>>;
+
+/// Plans of all named things of a kind; one that is broken or cannot be understood stays as `None`.
+pub(crate) fn plan_all<S, T>(
+    all: &Named<S>,
+    mut plan: impl FnMut(&str, Span, &S) -> Option<T>,
+) -> Plans<T> {
+    let mut plans: Plans<T> = all.broken().iter().map(|name| (name.clone(), None)).collect();
+    for entry in all.iter() {
+        let planned = plan(&entry.name, entry.span, &entry.value);
+        plans.insert(entry.name.clone(), planned.map(Arc::new));
+    }
+    plans
+}
+
+/// Says that nothing of this kind is called so, and what it may have meant.
+pub(crate) fn unknown<'k>(
+    kind: &str,
+    name: &Spanned<String>,
+    known: impl Iterator<Item = &'k str>,
+    out: &mut Diagnostics,
+) {
+    let problem = out.error(name.span, format!("no {kind} is called `{}`", name.shown()));
+    if let Some(hint) = did_you_mean(name, known) {
+        problem.hint(hint);
+    }
+}
 
 /// What is known about the route that a policy is planned for.
 pub struct RouteFacts {

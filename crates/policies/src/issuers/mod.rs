@@ -19,7 +19,7 @@ use portcullis_core::{Build, Clock};
 use portcullis_fetch::Allow;
 use tokio::sync::Notify;
 
-use crate::planner::{Plans, Reader, fingerprint};
+use crate::planner::{Plans, Reader, fingerprint, plan_all};
 use keys::Key;
 pub use set::{Budget, KeySet, NoKey};
 
@@ -160,12 +160,7 @@ pub struct IssuerPlan {
 
 /// Understands all issuers; says in the diagnostics what cannot be.
 pub fn plan_issuers(issuers: &Named<IssuerSettings>, reader: &mut Reader<'_>) -> Plans<IssuerPlan> {
-    let mut plans: Plans<_> = issuers.broken().iter().map(|name| (name.clone(), None)).collect();
-    for entry in issuers.iter() {
-        let plan = plan(&entry.name, entry.span, &entry.value, reader);
-        plans.insert(entry.name.clone(), plan.map(Arc::new));
-    }
-    plans
+    plan_all(issuers, |name, span, settings| plan(name, span, settings, reader))
 }
 
 fn plan(

@@ -16,16 +16,14 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
-use portcullis_config::{
-    Decode, Definitions, Named, Node, OneOrMany, Spanned, choices, did_you_mean, settings,
-};
+use portcullis_config::{Decode, Definitions, Named, Node, OneOrMany, Spanned, choices, settings};
 use portcullis_core::{
     Build, Claims, Code, Event, Exchange, Live, LocalBoxFuture, Outcome, Policy, Problem, Step,
 };
 use serde_json::Value;
 
 use crate::issuers::{IssuerPlan, NoKey};
-use crate::planner::{Planned, Planner, fingerprint, identity_name};
+use crate::planner::{Planned, Planner, fingerprint, identity_name, unknown};
 use place::Place;
 use remembered::Remembered;
 use verify::{Refusal, Trusted, Verified, verify};
@@ -111,12 +109,8 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
             issuers.extend(known.clone());
             continue;
         }
-        let message = format!("no issuer is called `{}`", name.shown());
-        let problem = planner.out.error(name.span, message);
         let known = planner.shared.issuers.keys().map(String::as_str);
-        if let Some(hint) = did_you_mean(name, known) {
-            problem.hint(hint);
-        }
+        unknown("issuer", name, known, planner.out);
     }
     if settings.issuers.is_empty() {
         let problem = planner.out.error(block.span, "the policy jwt trusts no issuer");

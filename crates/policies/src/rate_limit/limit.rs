@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_config::{Node, OneOrMany, Ranged, Spanned, choices, did_you_mean, settings};
+use portcullis_config::{Node, OneOrMany, Ranged, Spanned, choices, settings};
 use portcullis_core::metrics::Counter;
 use portcullis_core::{Build, Exchange, Live};
 
@@ -16,7 +16,7 @@ use super::source::{self, Cost, KeyBytes, Purpose, Source};
 use super::tiers::TierPlan;
 use super::window::Line;
 use super::{DECISIONS, EVICTED};
-use crate::planner::{Planner, fingerprint};
+use crate::planner::{Planner, fingerprint, unknown};
 use crate::stores::StorePlan;
 
 choices! {
@@ -104,13 +104,8 @@ impl LimitPlan {
         let tiers: Vec<(Arc<str>, Arc<TierPlan>)> =
             planner.shared.tiers.iter().filter(reachable).filter_map(understood).collect();
         if !planner.shared.tiers.contains_key(settings.default_tier.as_str()) {
-            let shown = settings.default_tier.shown();
-            let message = format!("no tier is called `{shown}`");
-            let problem = planner.out.error(settings.default_tier.span, message);
-            let names = planner.shared.tiers.keys().map(String::as_str);
-            if let Some(hint) = did_you_mean(&settings.default_tier, names) {
-                problem.hint(hint);
-            }
+            let known = planner.shared.tiers.keys().map(String::as_str);
+            unknown("tier", &settings.default_tier, known, planner.out);
             return None;
         }
         let default_tier =
@@ -207,10 +202,7 @@ fn find_store(name: &Spanned<String>, planner: &mut Planner<'_>) -> Option<Optio
     if let Some(store) = stores.get(name.as_str()) {
         return Some(store.clone());
     }
-    let problem = planner.out.error(name.span, format!("no store is called `{}`", name.shown()));
-    if let Some(hint) = did_you_mean(name, stores.keys().map(String::as_str)) {
-        problem.hint(hint);
-    }
+    unknown("store", name, stores.keys().map(String::as_str), planner.out);
     None
 }
 

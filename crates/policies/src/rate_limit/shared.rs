@@ -190,10 +190,7 @@ async fn ask(group: &[Open<'_>], worker: &Worker) -> Result<SmallVec<[Answered; 
     if unsettled(worker.clock.now()) {
         let decisions = decide_alone(group, worker.clock.now());
         if !admits(group, &decisions) {
-            return Ok(decisions
-                .into_iter()
-                .map(|decision| answered(decision, None, true))
-                .collect());
+            return Ok(by_itself(decisions));
         }
         alone = Some(decisions);
     }
@@ -218,15 +215,17 @@ async fn ask(group: &[Open<'_>], worker: &Worker) -> Result<SmallVec<[Answered; 
     if alone.is_none() && unsettled(now) {
         let decisions = decide_alone(group, now);
         if !admits(group, &decisions) {
-            return Ok(decisions
-                .into_iter()
-                .map(|decision| answered(decision, None, true))
-                .collect());
+            return Ok(by_itself(decisions));
         }
         alone = Some(decisions);
     }
     let logged = alone.is_some();
     Ok(told.into_iter().map(|told| answered(decision(&told), Some(told), logged)).collect())
+}
+
+/// What this gateway decided without the store.
+fn by_itself(decisions: Decisions) -> SmallVec<[Answered; 2]> {
+    decisions.into_iter().map(|decision| answered(decision, None, true)).collect()
 }
 
 fn answered(decision: Decision, told: Option<Told>, logged: bool) -> Answered {

@@ -17,7 +17,7 @@ use portcullis_core::Build;
 use portcullis_core::metrics::{Kind, Metric};
 
 use self::redis::Redis;
-use crate::planner::{Plans, Reader, fingerprint};
+use crate::planner::{Plans, Reader, fingerprint, plan_all};
 use connection::Servers;
 pub(crate) use scripts::{Ask, Told};
 pub(crate) use store::Failure;
@@ -96,12 +96,7 @@ pub struct StorePlan {
 
 /// Understands all stores; says in the diagnostics what cannot be.
 pub fn plan_stores(stores: &Named<StoreSettings>, reader: &mut Reader<'_>) -> Plans<StorePlan> {
-    let mut plans: Plans<_> = stores.broken().iter().map(|name| (name.clone(), None)).collect();
-    for entry in stores.iter() {
-        let plan = plan(&entry.name, entry.span, &entry.value, reader);
-        plans.insert(entry.name.clone(), plan.map(Arc::new));
-    }
-    plans
+    plan_all(stores, |name, span, settings| plan(name, span, settings, reader))
 }
 
 fn plan(
