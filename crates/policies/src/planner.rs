@@ -180,6 +180,12 @@ pub trait Planned: Send + Sync {
         Box::pin(async { Vec::new() })
     }
 
+    /// The limits that it counts by, each with a number for its settings: routes that share a name
+    /// share a counter, so they have to mean the same.
+    fn counters(&self) -> Vec<(Arc<str>, u64)> {
+        Vec::new()
+    }
+
     /// Facts for `explain` that the settings alone do not show, such as which engine runs a mapping.
     fn notes(&self) -> Vec<String> {
         Vec::new()

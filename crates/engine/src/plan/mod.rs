@@ -130,6 +130,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     }
     let trusted = trusted(&file.trusted_proxies, out);
     unused_upstreams(&file, &routes, out);
+    one_limit_a_name(&routes, out);
     if out.has_errors() {
         return None;
     }
@@ -210,6 +211,20 @@ fn unused_upstreams(file: &FileSettings, routes: &[RoutePlan], out: &mut Diagnos
             routes.iter().any(|route| route.target.upstreams().contains(&entry.name.as_str()));
         if !used && !out.has_errors() {
             out.warning(entry.span, format!("no route uses the upstream `{}`", entry.name));
+        }
+    }
+}
+
+/// A limit's name is that of its counter: two that differ would count into each other.
+fn one_limit_a_name(routes: &[RoutePlan], out: &mut Diagnostics) {
+    let mut known: BTreeMap<Arc<str>, (u64, &str)> = BTreeMap::new();
+    for route in routes {
+        for (name, mark) in route.policies.iter().flat_map(|applied| applied.plan.counters()) {
+            let (first, at) = *known.entry(Arc::clone(&name)).or_insert((mark, &route.name));
+            if first != mark {
+                let message = format!("the limit `{name}` is another one on the route `{at}`");
+                out.error(route.span, message).hint("give one of the two another `name`");
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ pub struct LimitPlan {
     default_tier: usize,
     tiers: Vec<(Arc<str>, Arc<TierPlan>)>,
     /// Of the settings that say what is counted.
-    mark: u64,
+    pub mark: u64,
 }
 
 impl LimitPlan {

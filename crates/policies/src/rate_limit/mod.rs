@@ -100,6 +100,10 @@ impl Planned for RateLimitPlan {
         Arc::new(RateLimit(self.0.iter().map(|limit| Arc::new(limit.build(build))).collect()))
     }
 
+    fn counters(&self) -> Vec<(Arc<str>, u64)> {
+        self.0.iter().map(|limit| (Arc::clone(&limit.name), limit.mark)).collect()
+    }
+
     fn notes(&self) -> Vec<String> {
         self.0.iter().map(LimitPlan::note).collect()
     }
