@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::house;
-use crate::client::Connection;
+use crate::client::{Connection, now};
 use crate::run::{self, Guest, Room};
 
 const GATEWAYS: usize = 3;
@@ -20,8 +20,11 @@ const LIMIT: u64 = 300;
 const BOUND: u64 = LIMIT + LIMIT / 10;
 const ROUNDS: u64 = 60;
 const START: Duration = Duration::from_secs(10);
-/// Gateways announce themselves once a second.
-const KNOWN: Duration = Duration::from_millis(2500);
+/// What every gateway says once it has heard of all, and of a store that answers.
+const KNOWN: [&str; 2] = [
+    "portcullis_store_gateways{store=\"shared\"} 3\n",
+    "portcullis_store_up{store=\"shared\"} 1\n",
+];
 
 pub(super) fn run(seed: u64) -> Result<String> {
     let room = Room::new("stores")?;
@@ -31,8 +34,8 @@ pub(super) fn run(seed: u64) -> Result<String> {
     for number in 0..GATEWAYS {
         gateways.push(gateway(number, port, &room)?);
     }
-    std::thread::sleep(KNOWN);
-    let ports: Vec<u16> = gateways.iter().map(|(_, port)| *port).collect();
+    await_all(&gateways)?;
+    let ports: Vec<u16> = gateways.iter().map(|gateway| gateway.port).collect();
     let (mut most, mut troubles) = (0, 0);
     for round in 0..ROUNDS {
         let admitted = AtomicU64::new(0);
@@ -71,7 +74,7 @@ pub(super) fn run(seed: u64) -> Result<String> {
         }
         most = most.max(admitted);
         if trouble < 2 || trouble == 4 {
-            std::thread::sleep(KNOWN); // all gateways have heard of its return
+            await_all(&gateways)?; // all have heard of its return
         }
     }
     Ok(format!(
@@ -87,12 +90,37 @@ fn redis(port: u16, room: &Room) -> Result<Guest> {
     Ok(guest)
 }
 
-fn gateway(number: usize, store: u16, room: &Room) -> Result<(Guest, u16)> {
-    let port = run::free_port()?;
+struct Gateway {
+    _guest: Guest,
+    port: u16,
+    admin: u16,
+}
+
+/// Waits until every gateway knows of all, and of a store that answers.
+fn await_all(gateways: &[Gateway]) -> Result<()> {
+    for gateway in gateways {
+        let begun = now();
+        loop {
+            let mut admin = Connection::open(gateway.admin, "/metrics")?;
+            let text = String::from_utf8_lossy(admin.exchange()?).into_owned();
+            if KNOWN.iter().all(|line| text.contains(line)) {
+                break;
+            }
+            if begun.elapsed() > START {
+                bail!("a gateway does not know the others or the store: {text}");
+            }
+            std::thread::yield_now();
+        }
+    }
+    Ok(())
+}
+
+fn gateway(number: usize, store: u16, room: &Room) -> Result<Gateway> {
+    let (port, admin) = (run::free_port()?, run::free_port()?);
     let file = room.path().join(format!("{number}.yaml"));
     let config = format!(
         "listeners: [{{ address: 127.0.0.1:{port} }}]\n\
-         admin: off\n\
+         admin: {{ address: 127.0.0.1:{admin} }}\n\
          workers: 1\n\
          log: {{ file: {number}.log }}\n\
          stores: {{ shared: {{ redis: \"redis://127.0.0.1:{store}\", timeout: 50ms, gateways: {GATEWAYS} }} }}\n\
@@ -105,7 +133,7 @@ fn gateway(number: usize, store: u16, room: &Room) -> Result<(Guest, u16)> {
     command.arg("run").arg(&file);
     let mut guest = Guest::start(&format!("gateway-{number}"), None, &command, room)?;
     guest.wait_for(port, START)?;
-    Ok((guest, port))
+    Ok(Gateway { _guest: guest, port, admin })
 }
 
 /// Asks every gateway in turn, and counts what is admitted.

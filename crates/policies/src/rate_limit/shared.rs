@@ -89,14 +89,12 @@ pub async fn decide(questions: &[Question<'_>], worker: &Worker) -> Result<Decis
     let mut all: Vec<(&Open<'_>, Answered)> = Vec::new();
     for group in groups(&open) {
         let answered = ask(group, worker).await?;
+        let said: Decisions = answered.iter().map(|answered| answered.decision).collect();
         for (one, answered) in group.iter().zip(answered) {
             set(&mut decisions, one.at, answered.decision);
             all.push((one, answered));
         }
-        let admitted = group.iter().all(|one| {
-            !one.question.limit.enforced || decisions.get(one.at).is_some_and(|it| it.fits)
-        });
-        if !admitted {
+        if !admits(group, &said) {
             give_back(&all, worker).await;
             return Ok(decisions);
         }
