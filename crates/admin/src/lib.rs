@@ -43,7 +43,8 @@ pub struct Admin {
     pub worker: Rc<Worker>,
 }
 
-const KNOWN: &str = "known: /healthz /readyz /status /metrics /reload /limits/LIMIT/TIER/CLIENT\n";
+const KNOWN: &str = "known: /healthz /readyz /status /metrics /reload /limits/LIMIT/TIER/CLIENT \
+                     /breakers/UPSTREAM/STATE\n";
 
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, admin: Rc<Admin>) {
@@ -86,11 +87,44 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Result<Answer, Inf
         (_, "/healthz" | "/readyz" | "/metrics" | "/status" | "/reload") => {
             text(StatusCode::METHOD_NOT_ALLOWED, "another method is needed here\n")
         }
-        (method, path) => match path.strip_prefix("/limits/") {
-            Some(rest) => limits(admin, method, rest, request.headers()).await,
-            None => text(StatusCode::NOT_FOUND, KNOWN),
-        },
+        (method, path) => {
+            let (limit, breaker) = (path.strip_prefix("/limits/"), path.strip_prefix("/breakers/"));
+            match (limit, breaker) {
+                (Some(rest), _) => limits(admin, method, rest, request.headers()).await,
+                (_, Some(rest)) => breakers(admin, method, rest, request.headers()),
+                (None, None) => text(StatusCode::NOT_FOUND, KNOWN),
+            }
+        }
     })
+}
+
+/// `/breakers/UPSTREAM/STATE`: an upstream's breaker is held open or closed, or let go (`auto`).
+fn breakers(admin: &Admin, method: &Method, rest: &str, headers: &HeaderMap) -> Answer {
+    let Some((name, state)) = rest.split_once('/') else {
+        return text(StatusCode::NOT_FOUND, "write /breakers/UPSTREAM/open, closed or auto\n");
+    };
+    let open = match state {
+        "open" => Some(true),
+        "closed" => Some(false),
+        "auto" => None,
+        _ => return text(StatusCode::NOT_FOUND, "a breaker is held open or closed, or auto\n"),
+    };
+    let snapshot = admin.house.snapshot();
+    let Some(upstream) = snapshot.upstreams.get(name) else {
+        let known: Vec<&str> = snapshot.upstreams.keys().map(String::as_str).collect();
+        let why = format!("no such upstream; there is {}\n", known.join(", "));
+        return text(StatusCode::NOT_FOUND, why);
+    };
+    if *method != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "POST is known here\n");
+    }
+    if let Some(refused) = refusal(admin, headers) {
+        return refused;
+    }
+    match upstream.force_breaker(open) {
+        true => text(StatusCode::OK, format!("{state}\n")),
+        false => text(StatusCode::CONFLICT, "this upstream has no breaker\n"),
+    }
 }
 
 /// `/limits/LIMIT/TIER/CLIENT`: what a client has used, or that it is forgotten.

@@ -73,15 +73,6 @@ impl Body {
         matches!(self, Self::Empty | Self::Full(Some(_)))
     }
 
-    /// A second copy of a body that is in memory (no bytes are copied).
-    pub fn replay(&self) -> Option<Self> {
-        match self {
-            Self::Empty => Some(Self::Empty),
-            Self::Full(Some(bytes)) => Some(Self::Full(Some(bytes.clone()))),
-            _ => None,
-        }
-    }
-
     /// Reads the whole body, at most `limit` bytes of it, and keeps it as [`Body::Full`].
     /// Trailers are dropped: who reads a body replaces or checks it as a whole.
     pub async fn read(&mut self, limit: u64) -> Result<Bytes, BodyError> {

@@ -14,6 +14,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
+    Of(fn() -> Instant),
     Manual { base: Instant, wall: SystemTime, nanos: Arc<AtomicU64> },
 }
 
@@ -21,6 +22,12 @@ impl Clock {
     /// The machine's clocks.
     pub const fn system() -> Self {
         Self(Source::System)
+    }
+
+    /// A clock that shows what another one does, such as that of a runtime whose time a test holds.
+    /// Its civil time is the system's.
+    pub const fn of(now: fn() -> Instant) -> Self {
+        Self(Source::Of(now))
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it; `wall` is its civil time.
@@ -42,6 +49,7 @@ impl Clock {
     pub fn now(&self) -> Instant {
         match &self.0 {
             Source::System => Instant::now(),
+            Source::Of(now) => now(),
             Source::Manual { base, nanos, .. } => {
                 *base + Duration::from_nanos(nanos.load(Ordering::SeqCst))
             }
@@ -52,7 +60,7 @@ impl Clock {
     #[allow(clippy::disallowed_methods)] // this is the one place
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
-            Source::System => SystemTime::now(),
+            Source::System | Source::Of(_) => SystemTime::now(),
             Source::Manual { wall, nanos, .. } => {
                 *wall + Duration::from_nanos(nanos.load(Ordering::SeqCst))
             }

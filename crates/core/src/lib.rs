@@ -15,6 +15,7 @@ pub mod path;
 pub mod policy;
 pub mod problem;
 pub mod record;
+pub mod sliding;
 pub mod template;
 pub mod worker;
 

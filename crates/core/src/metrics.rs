@@ -179,9 +179,10 @@ struct Family {
     series: BTreeMap<String, Series>,
 }
 
-/// All metrics of the process. Locked at load and at a scrape, never on a request's way.
-#[derive(Debug, Default)]
-pub struct Metrics(Mutex<BTreeMap<&'static str, Family>>);
+/// All metrics of the process; clones are the same ones. Locked at load and at a scrape, never on a
+/// request's way.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Mutex<BTreeMap<&'static str, Family>>>);
 
 impl Metrics {
     pub fn counter(&self, metric: &'static Metric, labels: &[&str]) -> Counter {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use portcullis_core::Clock;
-use portcullis_core::breaker::{Breaker, Permit, Phase, Settings, Transition};
+use portcullis_core::breaker::{Breaker, Permit, Phase, Settings, Transition, Why};
 
 /// Random numbers from a seed (SplitMix64).
 struct Dice(u64);
@@ -36,6 +36,8 @@ struct History<'b> {
     transitions: Vec<Transition>,
     out: VecDeque<(Permit<'b>, usize)>,
     opened: Option<std::time::Instant>,
+    /// How often it opened since it was closed.
+    openings: u32,
     failures_in_a_row: u32,
     successes: u32,
 }
@@ -46,8 +48,19 @@ impl<'b> History<'b> {
         let last = self.transitions.last().map_or(Phase::Closed, |last| last.to);
         assert_eq!(transition.from, last, "transitions follow each other");
         self.opened = (transition.to == Phase::Open).then(|| self.clock.now());
+        match transition.to {
+            Phase::Open => self.openings += 1,
+            Phase::Closed => self.openings = 0,
+            Phase::HalfOpen => {}
+        }
         (self.failures_in_a_row, self.successes) = (0, 0);
         self.transitions.push(transition);
+    }
+
+    /// How long it stays open: twice as long each time, up to the most.
+    fn wait(&self) -> Duration {
+        let wait = self.settings.reset_after * 2_u32.pow(self.openings.min(20) - 1);
+        wait.min(self.settings.max_reset_after)
     }
 
     fn ask(&mut self) {
@@ -58,13 +71,13 @@ impl<'b> History<'b> {
             Ok(permit) => {
                 if before == Phase::Open {
                     let waited = now - self.opened.expect("an open breaker was opened");
-                    assert!(waited >= self.settings.reset_after, "let through after {waited:?}");
+                    assert!(waited >= self.wait(), "let through after {waited:?}");
                 }
                 assert!(before != Phase::HalfOpen || probing < self.settings.probes as usize);
                 self.note(permit.transition());
                 self.out.push_back((permit, self.transitions.len()));
             }
-            Err(refused) if refused.probing => {
+            Err(refused) if refused.why == Why::Probing => {
                 assert_eq!(before, Phase::HalfOpen);
                 assert_eq!(probing, self.settings.probes as usize, "refused with room left");
                 assert_eq!(refused.retry_after, Duration::from_secs(1));
@@ -72,7 +85,7 @@ impl<'b> History<'b> {
             Err(refused) => {
                 assert_eq!(before, Phase::Open);
                 let waited = now - self.opened.expect("an open breaker was opened");
-                assert_eq!(refused.retry_after, self.settings.reset_after - waited);
+                assert_eq!(refused.retry_after, self.wait() - waited);
             }
         }
     }
@@ -99,7 +112,7 @@ impl<'b> History<'b> {
         let step = match (phase, failed) {
             (Phase::Closed, Some(failed)) => {
                 self.failures_in_a_row = if failed { self.failures_in_a_row + 1 } else { 0 };
-                (self.failures_in_a_row == self.settings.failures).then_some(Phase::Open)
+                (Some(self.failures_in_a_row) == self.settings.failures).then_some(Phase::Open)
             }
             (Phase::HalfOpen, Some(true)) => Some(Phase::Open),
             (Phase::HalfOpen, Some(false)) => {
@@ -132,13 +145,16 @@ fn random_histories_keep_the_promises() {
     let mut seen = [0_usize; 3];
     for seed in 0..3_000 {
         let mut dice = Dice(seed);
+        let reset_after = Duration::from_millis(1 + dice.below(50));
         let settings = Settings {
-            failures: 1 + dice.below(5) as u32,
-            reset_after: Duration::from_millis(1 + dice.below(50)),
+            failures: Some(1 + dice.below(5) as u32),
+            rates: None,
+            reset_after,
+            max_reset_after: reset_after * 5,
             probes: 1 + dice.below(4) as u32,
         };
         let clock = Clock::manual(UNIX_EPOCH);
-        let breaker = Breaker::new(settings, clock.now());
+        let breaker = Breaker::new(settings, None, clock.now());
         let mut history = History {
             breaker: &breaker,
             settings,
@@ -146,6 +162,7 @@ fn random_histories_keep_the_promises() {
             transitions: Vec::new(),
             out: VecDeque::new(),
             opened: None,
+            openings: 0,
             failures_in_a_row: 0,
             successes: 0,
         };
@@ -177,9 +194,15 @@ fn threads_never_send_more_probes_than_allowed() {
     const PROBES: u32 = 3;
     let clock = Clock::manual(UNIX_EPOCH);
     for round in 0..200 {
-        let settings =
-            Settings { failures: 1, reset_after: Duration::from_secs(1), probes: PROBES };
-        let breaker = Breaker::new(settings, clock.now());
+        let second = Duration::from_secs(1);
+        let settings = Settings {
+            failures: Some(1),
+            rates: None,
+            reset_after: second,
+            max_reset_after: second,
+            probes: PROBES,
+        };
+        let breaker = Breaker::new(settings, None, clock.now());
         breaker.admit(clock.now()).expect("closed").failure(clock.now());
         clock.advance(Duration::from_secs(1));
         let (out, most) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::plan::policies::PoliciesBlock;
 use portcullis_config::{
-    Bytes, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned, choices, settings,
+    Bytes, Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret,
+    Spanned, choices, settings,
 };
 use portcullis_policies::consumers::ConsumerSettings;
 use portcullis_policies::issuers::IssuerSettings;
@@ -39,6 +40,8 @@ settings! {
         pub issuers: Named<IssuerSettings> = "{}",
         /// How much each kind of client may ask for.
         pub tiers: Named<TierSettings> = "{}",
+        /// Who is asked for the addresses of host names.
+        pub resolver: ResolverSettings = "{}",
         /// State that several gateways share.
         pub stores: Named<StoreSettings> = "{}",
         /// Programs that ask with a key.
@@ -68,6 +71,14 @@ settings! {
         /// What `Authorization: Bearer` must carry for everything that changes something. Without
         /// it nothing can be changed here.
         pub token: Option<Secret>,
+    }
+}
+
+settings! {
+    /// Who is asked for the addresses of upstreams' host names.
+    pub struct ResolverSettings {
+        /// DNS servers, each an IP address and a port; left out, whom the system asks.
+        pub nameservers: Vec<SocketAddr> = "[]",
     }
 }
 
@@ -188,6 +199,40 @@ settings! {
         pub host: Option<Spanned<String>>,
         /// Location and Content-Location that name the endpoint are made to name the gateway.
         pub rewrite_location: bool = "on",
+        /// Whether the upstream's `retries` are for methods that are not idempotent, too.
+        pub retry_non_idempotent: bool = "off",
+        /// Who answers when the upstream does not.
+        pub fallback: Option<FallbackSettings>,
+    }
+}
+
+settings! {
+    /// Another upstream answers what was not sent to the first.
+    pub struct OtherSettings {
+        /// The upstream's name.
+        pub to: Spanned<String>,
+    }
+}
+
+/// Who answers in place of an upstream: another one, or the gateway.
+#[derive(Clone, Debug)]
+pub enum FallbackSettings {
+    Other(OtherSettings),
+    Fixed(RespondSettings),
+}
+
+impl Decode for FallbackSettings {
+    fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match node.get("to") {
+            Some(_) => OtherSettings::decode(node, out).map(Self::Other),
+            None => RespondSettings::decode(node, out).map(Self::Fixed),
+        }
+    }
+
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        let (other, fixed) =
+            (OtherSettings::schema(definitions), RespondSettings::schema(definitions));
+        serde_json::json!({ "anyOf": [other, fixed] })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use portcullis_core::metrics::{Counter, Histogram, Metrics};
 use portcullis_core::{Build, Clock, Inspected, Parts, Policy, Record, Task};
 use portcullis_policies::Kind;
-use portcullis_upstream::Upstream;
+use portcullis_upstream::{Upstream, UpstreamPlan};
 
 use crate::metrics::{ABORTED, DURATION, ODD_HEADERS, REQUESTS};
 use crate::open::forwarded::Trusted;
@@ -65,8 +65,10 @@ pub fn build(
     previous: Option<&Snapshot>,
 ) -> (Snapshot, Vec<Task>) {
     let mut build = Build::new(clock.clone(), metrics, previous.map(|old| &old.parts));
-    let upstreams: BTreeMap<_, _> =
-        plan.upstreams.iter().map(|(name, plan)| (name.clone(), plan.build(&mut build))).collect();
+    let mut upstream = |(name, of): (&String, &UpstreamPlan)| {
+        (name.clone(), of.build(&plan.name_servers, &mut build))
+    };
+    let upstreams: BTreeMap<_, _> = plan.upstreams.iter().map(&mut upstream).collect();
     let routes: Vec<_> = plan
         .routes
         .iter()

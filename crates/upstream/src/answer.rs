@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep};
 use crate::codec::answer::Framing;
 use crate::codec::head::Head;
 use crate::connection::Connection;
-use crate::endpoint::InFlight;
+use crate::deadline::Deadline;
+use crate::deliver::Held;
 use crate::pool::Pool;
 use crate::request::Progress;
 
@@ -25,7 +26,7 @@ pub(crate) struct Home {
     pub(crate) pool: Rc<Pool>,
     pub(crate) connection: Connection,
     /// Until here the endpoint has this request to do.
-    pub(crate) _flying: Option<InFlight>,
+    pub(crate) _held: Held,
 }
 
 impl Home {
@@ -41,6 +42,7 @@ pub(crate) fn receive(
     home: Home,
     progress: Option<Rc<Progress>>,
     idle: Duration,
+    deadline: Option<Deadline>,
 ) -> Response {
     let Head { status, mut headers, framing, .. } = head;
     clean(&mut headers);
@@ -58,6 +60,7 @@ pub(crate) fn receive(
             failed: None,
             progress,
             idle,
+            deadline,
             pending: None,
             timer: None,
         })
@@ -104,6 +107,8 @@ struct Watched {
     progress: Option<Rc<Progress>>,
     /// How long to wait for the next piece.
     idle: Duration,
+    /// When the whole exchange has to be over.
+    deadline: Option<Deadline>,
     /// Since when the next piece has been waited for.
     pending: Option<Instant>,
     /// Made when the endpoint is waited for the first time, moved on only when it fires.
@@ -116,14 +121,16 @@ impl Watched {
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
         let since = *self.pending.get_or_insert(now);
-        let timer =
-            self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + self.idle)));
+        let deadline = self.deadline.map(|deadline| deadline.at);
+        let not_after = |time: Instant| deadline.map_or(time, |deadline| time.min(deadline));
+        let first = not_after(since + self.idle);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first)));
         loop {
             ready!(timer.as_mut().poll(cx));
             let waits_for_client =
                 self.progress.as_ref().is_some_and(|progress| progress.client_owes());
             let from = if waits_for_client { now } else { since };
-            let until = from + self.idle;
+            let until = not_after(from + self.idle);
             if until <= now {
                 return Poll::Ready(());
             }

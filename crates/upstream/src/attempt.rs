@@ -1,18 +1,21 @@
 //! One attempt: one request to one endpoint, until the head of its answer or until it is lost.
 
+use std::cell::Cell;
 use std::time::Duration;
 
+use portcullis_core::Problem;
 use portcullis_core::problem::REQUEST_BROKEN;
-use portcullis_core::{Call, Problem};
 use tokio::time::Instant;
 
 use crate::codec::head::Head;
 use crate::connection::{Connection, Sent};
+use crate::deadline::Deadline;
 use crate::endpoint::Endpoint;
 use crate::metrics::UpstreamMetrics;
 use crate::pool::Pool;
-use crate::problems::{BAD_ANSWER, CONNECT_FAILED, REQUEST_STALLED, RESET, TIMEOUT};
+use crate::problems::{BAD_ANSWER, CONNECT_FAILED, DEADLINE, REQUEST_STALLED, RESET, TIMEOUT};
 use crate::request::{self, Progress, Ready};
+use crate::settings::Statuses;
 
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +23,9 @@ pub(crate) struct Timeouts {
     pub(crate) connect: Duration,
     pub(crate) request: Duration,
     pub(crate) idle: Duration,
+    pub(crate) deadline: Option<Duration>,
+    /// Whether the service is told the deadline.
+    pub(crate) pass_deadline: bool,
 }
 
 /// How an attempt ended, for metrics and the breaker.
@@ -63,14 +69,17 @@ impl Outcome {
         }
     }
 
-    /// What an answer's status says. 501 and 505 speak about the request, not about the service's
-    /// health.
-    pub(crate) fn of_status(status: u16) -> Self {
-        match status {
-            501 | 505 => Self::Answered,
-            500..=599 => Self::ServerError,
-            _ => Self::Answered,
+    /// What an answer's status says.
+    pub(crate) fn of_status(status: u16, failures: &[Statuses]) -> Self {
+        match failures.iter().any(|statuses| statuses.contain(status)) {
+            true => Self::ServerError,
+            false => Self::Answered,
         }
+    }
+
+    /// Whether it speaks against the service.
+    pub(crate) fn is_failure(self) -> bool {
+        !matches!(self, Self::Answered | Self::Stale | Self::Client)
     }
 }
 
@@ -89,6 +98,8 @@ pub(crate) enum Lost {
     Request(String),
     /// No byte of the client's body came for this long.
     Stalled(Duration),
+    /// The exchange's own time was over.
+    Deadline(Deadline),
 }
 
 impl Lost {
@@ -103,7 +114,10 @@ impl Lost {
             Self::Timeout(_) => Outcome::Timeout,
             Self::Reset(_) => Outcome::Reset,
             Self::BadAnswer(_) => Outcome::BadAnswer,
-            Self::TooLarge(_) | Self::Request(_) | Self::Stalled(_) => Outcome::Client,
+            Self::Deadline(deadline) if !deadline.by_client => Outcome::Timeout,
+            Self::TooLarge(_) | Self::Request(_) | Self::Stalled(_) | Self::Deadline(_) => {
+                Outcome::Client
+            }
         }
     }
 
@@ -118,6 +132,7 @@ impl Lost {
             Self::TooLarge(limit) => format!("the request's body has more than {limit} bytes"),
             Self::Request(text) => format!("the request's body broke off: {text}"),
             Self::Stalled(after) => format!("nothing of the request's body came for {after:?}"),
+            Self::Deadline(_) => "no answer before the exchange's deadline".to_owned(),
         }
     }
 
@@ -133,6 +148,7 @@ impl Lost {
             Self::Reset(_) => {
                 Problem::new(&RESET, "the service closed the connection without an answer")
             }
+            Self::Deadline(_) => Problem::new(&DEADLINE, "the request's own time was over"),
             Self::BadAnswer(_) => Problem::new(&BAD_ANSWER, "what the service sent is no answer"),
             Self::TooLarge(limit) => return request::too_large(*limit),
             Self::Request(_) => {
@@ -148,17 +164,20 @@ impl Lost {
     }
 }
 
-/// An attempt in the making: what it needs, and the request until it is on its way.
+/// An attempt in the making.
 pub(crate) struct Attempt<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) endpoint: &'a Endpoint,
     pub(crate) timeouts: &'a Timeouts,
     pub(crate) metrics: &'a UpstreamMetrics,
+    pub(crate) deadline: Option<Deadline>,
+    /// Sends are counted here.
+    pub(crate) sends: &'a Cell<u32>,
 }
 
 impl Attempt<'_> {
-    /// Sends what is in `request`, on a kept connection if there is one. What could not be sent
-    /// because nobody accepted a connection stays in `request`.
+    /// Sends what is in `request`, on a kept connection if there is one. What was lost is in
+    /// `request` again, where it can be sent again.
     ///
     /// A kept connection may be closed by the endpoint at any moment. When that shows before
     /// anything was sent, or before a byte came back and sending twice does no harm, the request
@@ -167,30 +186,48 @@ impl Attempt<'_> {
         &self,
         request: &mut Option<Ready>,
         now: std::time::Instant,
-        call: &mut Call,
     ) -> Result<(Head, Connection), Lost> {
-        let mut kept = self.pool.take(self.endpoint, now);
+        let mut kept = self.pool.take(now);
         loop {
             let reused = kept.is_some();
             let mut connection = match kept.take() {
                 Some(connection) => connection,
-                None => self.pool.open(self.endpoint, self.timeouts.connect).await?,
+                None => self.open().await?,
             };
             let Some(outgoing) = request.take() else {
                 return Err(Lost::Request("it was sent already".to_owned()));
             };
-            match self.send(&mut connection, outgoing).await {
-                Sent::Answered(head) => return Ok((head, connection)),
-                Sent::Unsent(unsent) if reused => *request = Some(unsent),
-                // A method that may be sent twice (RFC 9110 section 9.2.2).
-                Sent::Unheard(_, Some(again)) if reused && again.method().is_idempotent() => {
-                    call.attempts += 1;
-                    *request = Some(again);
+            let is_idempotent = outgoing.method().is_idempotent(); // RFC 9110 section 9.2.2
+            let sent = self.send(&mut connection, outgoing).await;
+            if let Sent::Answered(head) = sent {
+                return Ok((head, connection));
+            }
+            *request = connection.take_back();
+            match sent {
+                Sent::Unsent if reused && request.is_some() => {}
+                Sent::Unheard(_) if reused && is_idempotent && request.is_some() => {
+                    self.sends.set(self.sends.get() + 1);
                 }
-                Sent::Unsent(_) => return Err(Lost::Reset("closed at once".to_owned())),
-                Sent::Unheard(lost, _) | Sent::Lost(lost) => return Err(lost),
+                Sent::Unsent | Sent::Answered(_) => {
+                    return Err(Lost::Reset("closed at once".to_owned()));
+                }
+                Sent::Unheard(lost) | Sent::Lost(lost) => return Err(lost),
             }
             self.metrics.attempt(Outcome::Stale);
+        }
+    }
+
+    async fn open(&self) -> Result<Connection, Lost> {
+        let within = self.timeouts.connect;
+        match self.deadline.map(|deadline| (deadline, deadline.left())) {
+            Some((deadline, left)) if left < within => {
+                let opened = self.pool.open(self.endpoint, left).await;
+                opened.map_err(|lost| match lost {
+                    Lost::ConnectTimeout(_) => Lost::Deadline(deadline),
+                    lost => lost,
+                })
+            }
+            _ => self.pool.open(self.endpoint, within).await,
         }
     }
 
@@ -203,17 +240,22 @@ impl Attempt<'_> {
             None => self.timeouts.request,
         };
         let mut sending = std::pin::pin!(connection.send(request));
-        let mut timer = std::pin::pin!(tokio::time::sleep_until(begun + first_look));
+        let first_look = self.not_after_deadline(begun + first_look);
+        let mut timer = std::pin::pin!(tokio::time::sleep_until(first_look));
         loop {
             tokio::select! {
                 biased;
                 sent = &mut sending => return sent,
                 () = &mut timer => match self.verdict(progress.as_deref(), begun) {
-                    Ok(later) => timer.as_mut().reset(later),
+                    Ok(later) => timer.as_mut().reset(self.not_after_deadline(later)),
                     Err(lost) => return Sent::Lost(lost),
                 },
             }
         }
+    }
+
+    fn not_after_deadline(&self, time: Instant) -> Instant {
+        self.deadline.map_or(time, |deadline| time.min(deadline.at))
     }
 
     /// What it means that no answer is there yet: look again later, or whose fault it is.
@@ -223,6 +265,9 @@ impl Attempt<'_> {
         let allowed = if client { self.timeouts.idle } else { self.timeouts.request };
         let until = since + allowed;
         let now = Instant::now();
+        if let Some(deadline) = self.deadline.filter(|deadline| deadline.at <= now) {
+            return Err(Lost::Deadline(deadline));
+        }
         if until > now {
             // The turn may change meanwhile, and the other side's time may be the shorter one.
             return Ok(until.min(now + self.timeouts.request));

@@ -43,7 +43,6 @@ pub(crate) enum Readiness {
 /// A connection. Dropping it closes it, whatever is on its way.
 pub(crate) struct Connection {
     wire: Box<Wire>,
-    pub(crate) peer: SocketAddr,
     _open: Counted,
 }
 
@@ -81,38 +80,28 @@ pub(crate) enum Sent {
     /// The head of the answer; the body follows on the same connection.
     Answered(Head),
     /// Nothing of it was sent: the connection was gone already.
-    Unsent(Ready),
-    /// It was sent, and the connection closed before a byte of the answer came. The request again,
-    /// when its body is in memory.
-    Unheard(Lost, Option<Ready>),
+    Unsent,
+    /// It was sent, and the connection closed before a byte of the answer came.
+    Unheard(Lost),
     Lost(Lost),
 }
 
 impl Connection {
-    /// Connects to the first of `addresses` that accepts, beginning with the `first`th. `within` is
-    /// for all of them together; each gets an even share of what is left.
+    /// Connects, within this time.
     pub(crate) async fn open(
-        addresses: &[SocketAddr],
-        first: usize,
+        peer: SocketAddr,
         within: Duration,
         open: Counted,
     ) -> Result<Self, Lost> {
-        let deadline = tokio::time::Instant::now() + within;
-        let mut lost = Lost::Connect("it has no address".to_owned());
-        for (place, peer) in in_turn(addresses, first).enumerate() {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let rest = u32::try_from(addresses.len() - place).unwrap_or(1);
-            lost = match tokio::time::timeout(left / rest, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => return Self::start(stream, peer, open),
-                Ok(Err(error)) => Lost::Connect(format!("{peer}: {error}")),
-                Err(_) => Lost::ConnectTimeout(within),
-            };
+        match tokio::time::timeout(within, TcpStream::connect(peer)).await {
+            Ok(Ok(stream)) => Self::start(stream, open),
+            Ok(Err(error)) => Err(Lost::Connect(error.to_string())),
+            Err(_) => Err(Lost::ConnectTimeout(within)),
         }
-        Err(lost)
     }
 
-    fn start(stream: TcpStream, peer: SocketAddr, open: Counted) -> Result<Self, Lost> {
-        stream.set_nodelay(true).map_err(|error| Lost::Connect(format!("{peer}: {error}")))?;
+    fn start(stream: TcpStream, open: Counted) -> Result<Self, Lost> {
+        stream.set_nodelay(true).map_err(|error| Lost::Connect(error.to_string()))?;
         let wire = Wire {
             stream,
             input: BytesMut::new(),
@@ -121,7 +110,7 @@ impl Connection {
             spare: BytesMut::new(),
             keep_alive: true,
         };
-        Ok(Self { wire: Box::new(wire), peer, _open: open })
+        Ok(Self { wire: Box::new(wire), _open: open })
     }
 
     /// Sends a request and waits for the head of its answer, without a limit of time.
@@ -131,6 +120,19 @@ impl Connection {
         wire.sending = Some(Sending::new(request, std::mem::take(&mut wire.spare)));
         let (mut heads, mut heard) = (Heads::default(), false);
         std::future::poll_fn(|cx| wire.poll_head(cx, &method, &mut heads, &mut heard)).await
+    }
+
+    /// The request, to send it again: after it was lost, or in place of taking its answer. `None` when
+    /// its body was too much to be kept.
+    pub(crate) fn take_back(&mut self) -> Option<Ready> {
+        let sending = self.wire.sending.take()?;
+        self.wire.keep_alive &= sending.is_done();
+        sending.take_back()
+    }
+
+    /// Forgets the request if all of it has gone out. Said once its answer is taken.
+    pub(crate) fn let_go(&mut self) {
+        self.wire.let_go();
     }
 
     /// The next frame of the answer's body; the request's body goes on beside it.
@@ -193,7 +195,6 @@ impl Wire {
             match heads.take(&mut self.input, method) {
                 Ok(Some(head)) => {
                     self.keep_alive &= head.keep_alive;
-                    self.let_go();
                     return Poll::Ready(Sent::Answered(head));
                 }
                 Ok(None) => {}
@@ -209,10 +210,10 @@ impl Wire {
             };
             let lost = Lost::Reset(ended);
             let begun = self.sending.as_ref().is_some_and(Sending::has_begun);
-            return Poll::Ready(match self.sending.take().and_then(Sending::take_back) {
-                _ if *heard => Sent::Lost(lost),
-                Some(request) if !begun => Sent::Unsent(request),
-                request => Sent::Unheard(lost, request),
+            return Poll::Ready(match (*heard, begun) {
+                (true, _) => Sent::Lost(lost),
+                (false, false) => Sent::Unsent,
+                (false, true) => Sent::Unheard(lost),
             });
         }
     }
@@ -293,12 +294,6 @@ fn of_body(error: &BodyError) -> Lost {
         BodyError::TooLarge { limit } => Lost::TooLarge(*limit),
         _ => Lost::Request(causes(error)),
     }
-}
-
-/// All addresses once, from the `first`th on.
-fn in_turn(addresses: &[SocketAddr], first: usize) -> impl Iterator<Item = SocketAddr> {
-    let begin = first.checked_rem(addresses.len()).unwrap_or(0);
-    addresses.iter().cycle().skip(begin).take(addresses.len()).copied()
 }
 
 /// An error and what is behind it, in one line.

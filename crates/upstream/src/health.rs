@@ -1,5 +1,5 @@
-//! Passive health: an endpoint that fails several times in a row is set aside for a while, by what
-//! requests see of it; nothing is sent for it.
+//! Health of one endpoint: set aside for a while when it fails several times in a row, by what
+//! requests see of it; out of use while the gateway's own probes (`probe.rs`) find it unhealthy.
 //!
 //! ```text
 //!             5 failures in a row
@@ -12,11 +12,11 @@
 //!                         └──────┘
 //! ```
 //!
-//! On trial an endpoint gets requests again, and one failure sets it aside for longer. A success
-//! forgets everything. At most half of the endpoints are aside at a time, rounded down: when more
-//! would have to be, all are used, because then it is not an endpoint that is sick.
+//! On trial an endpoint gets one request, and only one that can be sent again elsewhere; where no
+//! such request comes for as long again, any. Good probes bring it back as well. At most half of the
+//! endpoints are aside at a time, rounded down.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Failures in a row that set an endpoint aside.
@@ -25,59 +25,141 @@ const FAILURES: u32 = 5;
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// What an endpoint may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    InUse,
+    /// One request, by [`Health::claim`].
+    OnTrial,
+    Aside,
+}
+
 /// What is known of an endpoint's health, shared by all workers. Times are milliseconds since any
-/// fixed moment.
+/// fixed moment, and never 0.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     /// Failures in a row.
     failures: AtomicU32,
     /// How often in a row it was set aside.
     times: AtomicU32,
-    /// Until when it is aside; 0: it is not.
+    /// Until when it is aside, or the request that tries it has time; 0: it is not.
     until: AtomicU64,
+    /// The gateway's own probes find it unhealthy.
+    unhealthy: AtomicBool,
+    /// When it came back; 0: it was never away.
+    returned: AtomicU64,
 }
 
 impl Health {
-    /// An attempt went well.
-    pub(crate) fn succeeded(&self) {
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
-            self.times.store(0, Ordering::Relaxed);
-            self.until.store(0, Ordering::Relaxed);
+    pub(crate) fn standing(&self, now: Duration, can_repeat: bool) -> Standing {
+        if self.unhealthy.load(Ordering::Relaxed) {
+            return Standing::Aside;
+        }
+        let (until, now) = (self.until.load(Ordering::Relaxed), millis(now));
+        match until {
+            0 => Standing::InUse,
+            _ if now < until => Standing::Aside,
+            _ if can_repeat || now >= until + self.wait() => Standing::OnTrial,
+            _ => Standing::Aside,
         }
     }
 
-    /// An attempt failed at `now`. Says for how long it is aside from now on, if this set it aside.
-    pub(crate) fn failed(&self, now: Duration) -> Option<Duration> {
+    /// For how long it was set aside last.
+    fn wait(&self) -> u64 {
+        millis(long(self.times.load(Ordering::Relaxed).saturating_sub(1)))
+    }
+
+    /// Takes the one request of a trial, which has this long to say something.
+    pub(crate) fn claim(&self, now: Duration, within: Duration) -> bool {
+        let (until, order) = (self.until.load(Ordering::Relaxed), Ordering::Relaxed);
+        let next = millis(now + within);
+        until != 0
+            && until <= millis(now)
+            && self.until.compare_exchange(until, next, order, order).is_ok()
+    }
+
+    /// An attempt went well. Says whether that brought it back.
+    pub(crate) fn succeeded(&self, now: Duration) -> bool {
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        self.until.load(Ordering::Relaxed) != 0 && self.bring_back(now)
+    }
+
+    fn bring_back(&self, now: Duration) -> bool {
+        self.times.store(0, Ordering::Relaxed);
+        let was_away = self.until.swap(0, Ordering::Relaxed) != 0;
+        self.returned.store(millis(now), Ordering::Relaxed);
+        was_away
+    }
+
+    /// An attempt failed at `now`, perhaps the one of a trial. Says for how long it is aside from now
+    /// on, if this set it aside; `has_room` is asked whether one more may be.
+    pub(crate) fn failed(
+        &self,
+        now: Duration,
+        on_trial: bool,
+        has_room: impl FnOnce() -> bool,
+    ) -> Option<Duration> {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if failures < FAILURES || self.is_aside(now) {
+        let is_aside = self.until.load(Ordering::Relaxed) != 0;
+        // While it is aside only its trial says something new.
+        if is_aside != on_trial || (!on_trial && (failures < FAILURES || !has_room())) {
             return None;
         }
-        // Failures stay counted: on trial, one more is enough.
-        let times = self.times.fetch_add(1, Ordering::Relaxed).min(16);
-        let long = (FIRST * 2_u32.pow(times)).min(LONGEST);
+        let long = long(self.times.fetch_add(1, Ordering::Relaxed));
         self.until.store(millis(now + long), Ordering::Relaxed);
         Some(long)
     }
 
-    pub(crate) fn is_aside(&self, now: Duration) -> bool {
-        let until = self.until.load(Ordering::Relaxed);
-        until != 0 && millis(now) < until
+    /// What the gateway's own probes found. Says whether that is news.
+    pub(crate) fn probed(&self, healthy: bool, now: Duration) -> bool {
+        let was_unhealthy = self.unhealthy.swap(!healthy, Ordering::Relaxed);
+        match healthy {
+            true => {
+                let was_aside = self.until.load(Ordering::Relaxed) != 0;
+                (was_unhealthy || was_aside) && {
+                    self.failures.store(0, Ordering::Relaxed);
+                    self.bring_back(now);
+                    true
+                }
+            }
+            false => !was_unhealthy,
+        }
+    }
+
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.until.load(Ordering::Relaxed) == 0 && !self.unhealthy.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Ordering::Relaxed)
     }
 
     /// For /status.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Relaxed)
     }
+
+    /// How much of its part it gets, in percent: growing to all of it in this time after it came
+    /// back, from a tenth on.
+    pub(crate) fn part(&self, now: Duration, slow_start: Duration) -> u32 {
+        let returned = self.returned.load(Ordering::Relaxed);
+        let (since, all) = (millis(now).saturating_sub(returned), millis(slow_start));
+        if returned == 0 || since >= all {
+            return 100;
+        }
+        u32::try_from(since * 100 / all).map_or(100, |part| part.clamp(10, 100))
+    }
+}
+
+/// For how long it is aside the n-th time, from 0.
+fn long(times: u32) -> Duration {
+    (FIRST * 2_u32.pow(times.min(16))).min(LONGEST)
 }
 
 fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-/// True when those that are aside are too many to be passed over: more than half, rounded down.
-pub(crate) fn is_panic(aside: usize, all: usize) -> bool {
-    aside > all / 2
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2).max(1)
 }
 
 #[cfg(test)]
@@ -86,46 +168,73 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    #[test]
-    fn five_failures_in_a_row_set_it_aside_for_a_growing_time() {
-        let health = Health::default();
-        for _ in 0..4 {
-            assert_eq!(health.failed(SECOND), None);
-        }
-        health.succeeded();
-        for _ in 0..4 {
-            assert_eq!(health.failed(SECOND), None);
-        }
-        assert_eq!(health.failed(SECOND), Some(10 * SECOND));
-        assert!(health.is_aside(10 * SECOND) && !health.is_aside(11 * SECOND));
-        assert_eq!(health.failed(2 * SECOND), None, "what was under way says nothing new");
-        assert_eq!(health.failed(11 * SECOND), Some(20 * SECOND), "on trial one is enough");
-        let mut now = 31 * SECOND;
-        let mut last = 20 * SECOND;
-        for _ in 0..20 {
-            let long = health.failed(now).unwrap();
-            assert!(long >= last && long <= LONGEST);
-            (now, last) = (now + long, long);
-        }
-        assert_eq!(last, LONGEST);
-        health.succeeded();
-        assert!(!health.is_aside(now));
-        assert_eq!(health.failed(now), None);
+    fn fail(health: &Health, now: Duration, times: usize) -> Option<Duration> {
+        (0..times).map(|_| health.failed(now, false, || true)).last().flatten()
     }
 
     #[test]
-    fn at_most_half_are_passed_over() {
-        for (aside, all, panic) in [
-            (0, 1, false),
-            (1, 1, true),
-            (1, 2, false),
-            (2, 2, true),
-            (1, 3, false),
-            (2, 3, true),
-            (2, 4, false),
-            (3, 4, true),
-        ] {
-            assert_eq!(is_panic(aside, all), panic, "{aside} of {all}");
+    fn five_failures_in_a_row_set_it_aside_for_a_growing_time() {
+        let health = Health::default();
+        assert_eq!(fail(&health, SECOND, 4), None);
+        assert!(!health.succeeded(SECOND));
+        assert_eq!(fail(&health, SECOND, 4), None);
+        assert_eq!(fail(&health, SECOND, 1), Some(10 * SECOND));
+        assert_eq!(health.standing(10 * SECOND, true), Standing::Aside);
+        assert_eq!(health.standing(11 * SECOND, true), Standing::OnTrial);
+        assert_eq!(fail(&health, 11 * SECOND, 9), None, "what was under way says nothing new");
+        let (mut now, mut last) = (11 * SECOND, 10 * SECOND);
+        for _ in 0..20 {
+            assert!(health.claim(now, SECOND));
+            let long = health.failed(now, true, || true).unwrap();
+            assert_eq!(long, (2 * last).min(LONGEST));
+            (now, last) = (now + long, long);
         }
+        assert_eq!(last, LONGEST);
+        assert!(health.claim(now, SECOND) && health.succeeded(now));
+        assert_eq!(health.standing(now, false), Standing::InUse);
+        assert_eq!(fail(&health, now, 1), None);
+    }
+
+    #[test]
+    fn a_trial_is_one_request_that_can_be_sent_again() {
+        let health = Health::default();
+        fail(&health, SECOND, 5);
+        assert!(!health.claim(10 * SECOND, SECOND), "too early");
+        assert_eq!(health.standing(11 * SECOND, false), Standing::Aside);
+        assert_eq!(health.standing(21 * SECOND, false), Standing::OnTrial, "after as long again");
+        assert!(health.claim(11 * SECOND, SECOND));
+        assert_eq!(health.standing(11 * SECOND, true), Standing::Aside);
+        assert!(!health.claim(11 * SECOND, SECOND), "one at a time");
+        assert!(health.claim(12 * SECOND, SECOND), "who says nothing in time has lost it");
+    }
+
+    #[test]
+    fn nobody_is_set_aside_where_there_is_no_room() {
+        let health = Health::default();
+        assert_eq!((0..9).filter_map(|_| health.failed(SECOND, false, || false)).next(), None);
+        assert_eq!(fail(&health, SECOND, 1), Some(10 * SECOND));
+    }
+
+    #[test]
+    fn probes_take_it_out_of_use_and_bring_it_back() {
+        let health = Health::default();
+        assert!(!health.probed(true, SECOND), "no news");
+        assert!(health.probed(false, SECOND) && !health.probed(false, SECOND));
+        assert!(!health.is_in_use() && health.is_unhealthy());
+        assert_eq!(health.standing(1000 * SECOND, true), Standing::Aside);
+        assert!(health.probed(true, SECOND) && health.is_in_use());
+        fail(&health, SECOND, 5);
+        assert!(health.probed(true, 2 * SECOND), "also from being set aside");
+        assert_eq!(health.standing(2 * SECOND, false), Standing::InUse);
+    }
+
+    #[test]
+    fn who_comes_back_starts_slowly() {
+        let health = Health::default();
+        assert_eq!(health.part(SECOND, 10 * SECOND), 100, "who was never away does not");
+        health.probed(false, SECOND);
+        health.probed(true, 5 * SECOND);
+        let parts = [5, 6, 10, 14, 15, 99].map(|now| health.part(now * SECOND, 10 * SECOND));
+        assert_eq!(parts, [10, 10, 50, 90, 100, 100]);
     }
 }

@@ -6,32 +6,44 @@
 //! is made from [`UpstreamSettings`] by [`UpstreamPlan`]. The connection itself is behind a seam of
 //! one file, `connection.rs`.
 
+mod address;
 mod answer;
 mod attempt;
 mod balance;
+mod breaker;
+mod carrier;
 mod codec;
 mod connection;
+mod deadline;
+mod deliver;
 mod endpoint;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
+mod hedge;
 mod metrics;
+mod names;
+mod overload;
 mod plan;
 mod pool;
+mod probe;
 mod problems;
 mod request;
-mod resolve;
+mod retry;
+mod set;
 mod settings;
 mod status;
+mod trial;
 mod upstream;
 
+pub use deliver::Failure;
 pub use metrics::METRICS;
+pub use names::NameServers;
 pub use plan::UpstreamPlan;
 pub use problems::{
-    BAD_ANSWER, CODES, CONNECT_FAILED, REQUEST_STALLED, RESET, TIMEOUT, UNAVAILABLE, UNRESOLVED,
+    BAD_ANSWER, CODES, CONNECT_FAILED, DEADLINE, OVERLOADED, REQUEST_STALLED, RESET, TIMEOUT,
+    UNAVAILABLE, UNRESOLVED,
 };
 pub use request::Outbound;
-pub use settings::{
-    BreakerSettings, EndpointSettings, PoolSettings, TimeoutSettings, UpstreamSettings,
-};
-pub use upstream::Upstream;
+pub use settings::UpstreamSettings;
+pub use upstream::{Unsent, Upstream};

@@ -1,12 +1,9 @@
 //! What is counted about upstreams. Handles are resolved when an upstream is built.
 
-use std::sync::Arc;
-
-use portcullis_core::breaker::{Phase, Transition};
+use portcullis_core::breaker::{Phase, Reason, Transition};
 use portcullis_core::metrics::{Counter, Gauge, Histogram, Kind, Metric, Metrics};
 
 use crate::attempt::Outcome;
-use crate::endpoint::Endpoint;
 
 static DURATION: Metric = Metric {
     name: "portcullis_upstream_duration_seconds",
@@ -18,7 +15,7 @@ static DURATION: Metric = Metric {
 static ATTEMPTS: Metric = Metric {
     name: "portcullis_attempts_total",
     kind: Kind::Counter,
-    help: "Sends to an endpoint by how they ended: answered, server_error, connect, timeout, reset, bad_answer, stale (a kept connection was gone, sent again), client (the client went away or its body failed).",
+    help: "Sends to an endpoint by how they ended: answered, server_error, connect, timeout, reset, bad_answer, stale (a kept connection was gone, sent again), client (the client went away, its body failed, or another attempt was faster).",
     labels: &["upstream", "outcome"],
 };
 
@@ -32,8 +29,8 @@ static BREAKER_STATE: Metric = Metric {
 static BREAKER_TRANSITIONS: Metric = Metric {
     name: "portcullis_breaker_transitions_total",
     kind: Kind::Counter,
-    help: "Steps of the breaker from one state to another.",
-    labels: &["upstream", "from", "to"],
+    help: "Steps of the breaker from one state to another, by their reason: failures, failure_rate, slow_rate, reset_after, probe_failed, probes_succeeded, forced, auto.",
+    labels: &["upstream", "from", "to", "reason"],
 };
 
 static BREAKER_REJECTED: Metric = Metric {
@@ -57,6 +54,27 @@ static SET_ASIDE: Metric = Metric {
     labels: &["upstream", "endpoint"],
 };
 
+static HEALTHY: Metric = Metric {
+    name: "portcullis_endpoint_healthy",
+    kind: Kind::Gauge,
+    help: "1 while an endpoint is in use, 0 while it is set aside or found unhealthy.",
+    labels: &["upstream", "endpoint"],
+};
+
+static RETRIES: Metric = Metric {
+    name: "portcullis_retries_total",
+    kind: Kind::Counter,
+    help: "Attempts beside the first: retry (after it), hedge (beside it), refused (the budget was spent).",
+    labels: &["upstream", "kind"],
+};
+
+static OVERLOADED: Metric = Metric {
+    name: "portcullis_overloaded_total",
+    kind: Kind::Counter,
+    help: "Requests that were refused because max_in_flight were out and the queue was full, or took too long.",
+    labels: &["upstream"],
+};
+
 pub const METRICS: &[&Metric] = &[
     &DURATION,
     &ATTEMPTS,
@@ -65,6 +83,9 @@ pub const METRICS: &[&Metric] = &[
     &BREAKER_REJECTED,
     &CONNECTIONS,
     &SET_ASIDE,
+    &HEALTHY,
+    &RETRIES,
+    &OVERLOADED,
 ];
 
 /// One upstream's handles.
@@ -73,54 +94,27 @@ pub(crate) struct UpstreamMetrics {
     attempts: [Counter; Outcome::ALL.len()],
     pub(crate) idle: Gauge,
     pub(crate) busy: Gauge,
-    breaker: Option<BreakerMetrics>,
-    /// In the order of the endpoints.
-    set_aside: Vec<Counter>,
-}
-
-struct BreakerMetrics {
-    state: Gauge,
-    rejected: Counter,
-    /// The four steps that there are.
-    transitions: Vec<(Transition, Counter)>,
+    pub(crate) retried: Counter,
+    pub(crate) hedged: Counter,
+    pub(crate) unbudgeted: Counter,
+    pub(crate) overloaded: Counter,
 }
 
 impl UpstreamMetrics {
-    pub(crate) fn new(
-        metrics: &Metrics,
-        upstream: &str,
-        breaker: bool,
-        endpoints: &[Arc<Endpoint>],
-    ) -> Self {
-        let set_aside = |endpoint: &Arc<Endpoint>| {
-            metrics.counter(&SET_ASIDE, &[upstream, &endpoint.authority])
-        };
+    pub(crate) fn new(metrics: &Metrics, upstream: &str) -> Self {
         let attempts =
             Outcome::ALL.map(|outcome| metrics.counter(&ATTEMPTS, &[upstream, outcome.as_str()]));
-        let steps = [
-            (Phase::Closed, Phase::Open),
-            (Phase::Open, Phase::HalfOpen),
-            (Phase::HalfOpen, Phase::Open),
-            (Phase::HalfOpen, Phase::Closed),
-        ];
-        let breaker = breaker.then(|| BreakerMetrics {
-            state: metrics.gauge(&BREAKER_STATE, &[upstream]),
-            rejected: metrics.counter(&BREAKER_REJECTED, &[upstream]),
-            transitions: steps
-                .map(|(from, to)| {
-                    let labels = [upstream, from.as_str(), to.as_str()];
-                    (Transition { from, to }, metrics.counter(&BREAKER_TRANSITIONS, &labels))
-                })
-                .into(),
-        });
         let connections = |state| metrics.gauge(&CONNECTIONS, &[upstream, state]);
+        let retries = |kind| metrics.counter(&RETRIES, &[upstream, kind]);
         Self {
             duration: metrics.histogram(&DURATION, &[upstream]),
             attempts,
             idle: connections("idle"),
             busy: connections("busy"),
-            breaker,
-            set_aside: endpoints.iter().map(set_aside).collect(),
+            retried: retries("retry"),
+            hedged: retries("hedge"),
+            unbudgeted: retries("refused"),
+            overloaded: metrics.counter(&OVERLOADED, &[upstream]),
         }
     }
 
@@ -130,33 +124,77 @@ impl UpstreamMetrics {
             counter.inc();
         }
     }
+}
 
-    /// The endpoint at this place was set aside.
-    pub(crate) fn set_aside(&self, place: usize) {
-        if let Some(counter) = self.set_aside.get(place) {
-            counter.inc();
+/// One endpoint's handles.
+pub(crate) struct EndpointMetrics {
+    pub(crate) set_aside: Counter,
+    pub(crate) healthy: Gauge,
+}
+
+impl EndpointMetrics {
+    pub(crate) fn new(metrics: &Metrics, upstream: &str, endpoint: &str) -> Self {
+        let healthy = metrics.gauge(&HEALTHY, &[upstream, endpoint]);
+        healthy.set(1);
+        Self { set_aside: metrics.counter(&SET_ASIDE, &[upstream, endpoint]), healthy }
+    }
+}
+
+/// One breaker's handles.
+pub(crate) struct BreakerMetrics {
+    state: Gauge,
+    rejected: Counter,
+    transitions: Vec<(Transition, Counter)>,
+}
+
+/// The steps that there are.
+const STEPS: [(Phase, Phase, Reason); 11] = {
+    use Phase::{Closed, HalfOpen, Open};
+    [
+        (Closed, Open, Reason::Failures),
+        (Closed, Open, Reason::FailureRate),
+        (Closed, Open, Reason::SlowRate),
+        (Closed, Open, Reason::Forced),
+        (Open, HalfOpen, Reason::ResetAfter),
+        (Open, Closed, Reason::Forced),
+        (Open, Closed, Reason::Auto),
+        (HalfOpen, Open, Reason::ProbeFailed),
+        (HalfOpen, Open, Reason::Forced),
+        (HalfOpen, Closed, Reason::ProbesSucceeded),
+        (HalfOpen, Closed, Reason::Forced),
+    ]
+};
+
+impl BreakerMetrics {
+    pub(crate) fn new(metrics: &Metrics, upstream: &str) -> Self {
+        let transition = |(from, to, reason): (Phase, Phase, Reason)| {
+            let labels = [upstream, from.as_str(), to.as_str(), reason.as_str()];
+            let counter = metrics.counter(&BREAKER_TRANSITIONS, &labels);
+            (Transition { from, to, reason }, counter)
+        };
+        let state = metrics.gauge(&BREAKER_STATE, &[upstream]);
+        state.set(0);
+        Self {
+            state,
+            rejected: metrics.counter(&BREAKER_REJECTED, &[upstream]),
+            transitions: STEPS.into_iter().map(transition).collect(),
         }
     }
 
     pub(crate) fn rejected(&self) {
-        if let Some(breaker) = &self.breaker {
-            breaker.rejected.inc();
-        }
+        self.rejected.inc();
     }
 
     /// Counts a step. `now` is where the breaker stands now: two steps may be told in the wrong
     /// order, and the gauge should not stay with the earlier one.
     pub(crate) fn transition(&self, step: Transition, now: Phase) {
-        let Some(breaker) = &self.breaker else { return };
-        breaker.state.set(match now {
+        self.state.set(match now {
             Phase::Closed => 0,
             Phase::HalfOpen => 1,
             Phase::Open => 2,
         });
-        for (known, counter) in &breaker.transitions {
-            if *known == step {
-                counter.inc();
-            }
+        for (_, counter) in self.transitions.iter().filter(|(known, _)| *known == step) {
+            counter.inc();
         }
     }
 }

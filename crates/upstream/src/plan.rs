@@ -5,18 +5,33 @@ use std::hash::{Hash, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_config::{Diagnostics, Span, Spanned};
-use portcullis_core::breaker::Settings as Breaker;
+use http::uri::PathAndQuery;
+use portcullis_config::{Diagnostics, Percent, Span, Spanned};
+use portcullis_core::Build;
+use portcullis_core::breaker::{Rates, Settings as Breaker, Share};
 use portcullis_core::template::Reference;
-use portcullis_core::{Build, breaker};
 
+use crate::address::Address;
 use crate::attempt::Timeouts;
 use crate::balance::{Balance, Key};
-use crate::endpoint::{Address, Host};
+use crate::hedge::Hedge;
+use crate::names::NameServers;
+use crate::overload::InFlightLimit;
 use crate::pool::Limits;
-use crate::resolve::keep_resolved;
-use crate::settings::{BalanceSettings, BalanceWord, EndpointSettings, UpstreamSettings};
+use crate::probe::{ProbePlan, keep_probed};
+use crate::retry::{Retries, When};
+use crate::settings::{
+    BalanceSettings, BalanceWord, BreakerSettings, Condition, EndpointSettings, HealthSettings,
+    InFlightSettings, Loss, RetrySettings, Statuses, TimeoutSettings, UpstreamSettings,
+};
 use crate::upstream::Upstream;
+
+/// The share of requests that may be hedged where no `retries` say another.
+pub(crate) const HEDGE_BUDGET: Share = 2_000;
+/// When less than this share is healthy, all endpoints are used, where no `health` says otherwise.
+const PANIC_BELOW: Share = 5_000;
+/// Failures in a row that open a breaker, unless it looks at rates.
+const FAILURES: u32 = 5;
 
 /// Longer waits are mistakes.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -28,8 +43,18 @@ pub struct UpstreamPlan {
     /// Each with its weight.
     pub(crate) endpoints: Vec<(Address, u32)>,
     pub(crate) balance: Balance,
+    pub(crate) slow_start: Option<Duration>,
     pub(crate) timeouts: Timeouts,
-    pub(crate) breaker: Option<breaker::Settings>,
+    pub(crate) breaker: Option<Breaker>,
+    /// Answers that are failures.
+    pub(crate) failures: Vec<Statuses>,
+    /// Whether endpoints that fail are set aside.
+    pub(crate) is_judged: bool,
+    pub(crate) panic_below: Share,
+    pub(crate) probe: Option<ProbePlan>,
+    pub(crate) retries: Option<Retries>,
+    pub(crate) hedge: Option<Hedge>,
+    pub(crate) in_flight: Option<InFlightLimit>,
     pub(crate) pool: Limits,
 }
 
@@ -43,28 +68,33 @@ impl UpstreamPlan {
     ) -> Option<Self> {
         let endpoints = endpoints(name, &settings.endpoints, span, out);
         let balance = balance(&settings.balance, out);
-        let mut wait = |setting: &Spanned<Duration>| wait(setting, out);
-        let timeouts = &settings.timeouts;
-        let connect = wait(&timeouts.connect);
-        let request = wait(&timeouts.request);
-        let idle = wait(&timeouts.idle);
-        let idle_timeout = wait(&settings.pool.idle_timeout);
-        let breaker = settings.breaker.on().map(|breaker| {
-            Some(Breaker {
-                failures: u32::try_from(breaker.failures.get()).ok()?,
-                reset_after: wait(&breaker.reset_after)?,
-                probes: u32::try_from(breaker.probes.get()).ok()?,
-            })
+        let timeouts = timeouts(&settings.timeouts, out);
+        let slow_start = optional(settings.slow_start.on(), |it| wait(it, out));
+        let breaker = optional(settings.breaker.on(), |it| breaker(it, out));
+        let probe = optional(settings.health.on(), |it| probe(it, out)).map(Option::flatten);
+        let retries = optional(settings.retries.on(), |it| retries(it, out));
+        let hedge = optional(settings.hedge.on(), |it| {
+            optional(it.after.as_ref(), |after| wait(after, out)).map(|after| Hedge { after })
         });
+        let in_flight = in_flight(settings, out);
+        let idle_timeout = wait(&settings.pool.idle_timeout, out);
+        let default_failures = || BreakerSettings::defaults().map(|it| it.statuses);
+        let failures = settings.breaker.on().map(|it| it.statuses.clone());
+        let health = settings.health.on();
         Some(Self {
             name: name.to_owned(),
             endpoints: endpoints?,
             balance: balance?,
-            timeouts: Timeouts { connect: connect?, request: request?, idle: idle? },
-            breaker: match breaker {
-                Some(breaker) => Some(breaker?),
-                None => None,
-            },
+            slow_start: slow_start?,
+            timeouts: timeouts?,
+            breaker: breaker?,
+            failures: failures.or_else(default_failures)?,
+            is_judged: health.is_some(),
+            panic_below: health.map_or(PANIC_BELOW, |it| share(it.panic_below)),
+            probe: probe?,
+            retries: retries?,
+            hedge: hedge?,
+            in_flight: in_flight?,
             pool: Limits {
                 max_idle: settings.pool.max_idle.as_usize(),
                 idle_timeout: idle_timeout?,
@@ -76,29 +106,177 @@ impl UpstreamPlan {
         &self.name
     }
 
-    /// A number for everything that the running upstream is made from.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// The running upstream: the present one with its breaker and connections when nothing about it
-    /// changed, else a new one and a task for each of its host names.
-    pub fn build(&self, build: &mut Build<'_>) -> Arc<Upstream> {
-        build.keep("upstream", &self.name, self.fingerprint(), |build| {
-            let upstream = Arc::new(Upstream::new(self, &build.clock, build.metrics));
-            for endpoint in upstream.endpoints() {
-                let Host::Name(name) = &endpoint.address.host else { continue };
-                let task = format!("resolve {name} for upstream {}", self.name);
-                let (weak, gone) = (Arc::downgrade(endpoint), Arc::clone(&endpoint.gone));
-                let (owner, name) = (Arc::clone(upstream.name()), name.clone());
-                let port = endpoint.address.port;
-                build.task(task, move || keep_resolved(owner, weak, name, port, gone));
+    /// The running upstream: the present one when nothing about it changed, else a new one. Breaker,
+    /// endpoints and names that did not change are taken over in either case, with all that is known
+    /// of them.
+    pub fn build(&self, servers: &NameServers, build: &mut Build<'_>) -> Arc<Upstream> {
+        let mark = fingerprint(&(self, servers));
+        let upstream = build.keep("upstream", &self.name, mark, |build| {
+            let upstream = Arc::new(Upstream::new(self, servers, build));
+            if self.probe.is_some() {
+                let weak = Arc::downgrade(&upstream);
+                build.task(format!("probe upstream {}", self.name), move || keep_probed(weak));
+            } else {
+                upstream.forget_probes();
             }
             upstream
-        })
+        });
+        upstream.keep_parts(self, servers, build);
+        upstream
     }
+}
+
+/// A number for everything that a part is made from.
+pub(crate) fn fingerprint(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// `Some(None)` for what is not there, `None` for what is wrong.
+fn optional<T, U>(value: Option<T>, plan: impl FnOnce(T) -> Option<U>) -> Option<Option<U>> {
+    match value {
+        Some(value) => plan(value).map(Some),
+        None => Some(None),
+    }
+}
+
+/// In hundredths of a percent.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // it is from 0 to 1
+fn share(percent: Percent) -> Share {
+    (percent.share() * 10_000.0).round() as Share
+}
+
+fn timeouts(settings: &TimeoutSettings, out: &mut Diagnostics) -> Option<Timeouts> {
+    let connect = wait(&settings.connect, out);
+    let request = wait(&settings.request, out);
+    let idle = wait(&settings.idle, out);
+    let deadline = optional(settings.deadline.on(), |it| wait(it, out));
+    let pass_deadline = *settings.pass_deadline;
+    if pass_deadline && settings.deadline.is_off() {
+        out.error(settings.pass_deadline.span, "there is no deadline to pass on")
+            .hint("set `deadline` as well");
+    }
+    Some(Timeouts {
+        connect: connect?,
+        request: request?,
+        idle: idle?,
+        deadline: deadline?,
+        pass_deadline,
+    })
+}
+
+fn breaker(settings: &BreakerSettings, out: &mut Diagnostics) -> Option<Breaker> {
+    let looks_at_rates = settings.failure_rate.is_some() || settings.slow_rate.is_some();
+    let needs = |needed: bool, span: Span, key: &str, out: &mut Diagnostics| {
+        if !needed && span != Span::default() {
+            out.error(span, format!("`{key}` has no effect here"))
+                .hint("it is for `failure_rate` and `slow_rate`");
+        }
+    };
+    needs(settings.slow_rate.is_some(), settings.slow_after.span, "slow_after", out);
+    needs(looks_at_rates, settings.window.span, "window", out);
+    needs(looks_at_rates, settings.minimum.span, "minimum", out);
+    let (slow_after, window) = (wait(&settings.slow_after, out), wait(&settings.window, out));
+    let (reset_after, max) =
+        (wait(&settings.reset_after, out), wait(&settings.max_reset_after, out));
+    if *settings.max_reset_after < *settings.reset_after
+        && settings.max_reset_after.span != Span::default()
+    {
+        out.error(settings.max_reset_after.span, "it is shorter than `reset_after`");
+    }
+    let written = settings.failures.and_then(|failures| u32::try_from(failures.get()).ok());
+    let rates = Rates {
+        failure_rate: settings.failure_rate.map(share),
+        slow_rate: settings.slow_rate.map(share),
+        slow_after: slow_after?,
+        window: window?,
+        minimum: u32::try_from(settings.minimum.get()).ok()?,
+    };
+    Some(Breaker {
+        failures: written.or((!looks_at_rates).then_some(FAILURES)),
+        rates: looks_at_rates.then_some(rates),
+        reset_after: reset_after?,
+        max_reset_after: max?,
+        probes: u32::try_from(settings.probes.get()).ok()?,
+    })
+}
+
+fn probe(settings: &HealthSettings, out: &mut Diagnostics) -> Option<Option<ProbePlan>> {
+    let Some(path) = &settings.path else {
+        let port = settings.port.as_ref().map_or(Span::default(), |port| port.span);
+        for (key, span) in [
+            ("statuses", settings.statuses.span),
+            ("every", settings.every.span),
+            ("timeout", settings.timeout.span),
+            ("unhealthy_after", settings.unhealthy_after.span),
+            ("healthy_after", settings.healthy_after.span),
+            ("port", port),
+        ] {
+            if span != Span::default() {
+                out.error(span, format!("`{key}` has no effect without `path`"))
+                    .hint("say what to ask for, such as path: /healthz");
+            }
+        }
+        return Some(None);
+    };
+    let asked = PathAndQuery::try_from(path.as_str()).ok().filter(|_| path.starts_with('/'));
+    if asked.is_none() {
+        out.error(path.span, format!("`{}` is no path", path.shown()))
+            .hint("begin it with a slash");
+    }
+    let (every, timeout) = (wait(&settings.every, out), wait(&settings.timeout, out));
+    Some(Some(ProbePlan {
+        path: asked?,
+        statuses: settings.statuses.value.clone(),
+        every: every?,
+        timeout: timeout?,
+        unhealthy_after: u32::try_from(settings.unhealthy_after.get()).ok()?,
+        healthy_after: u32::try_from(settings.healthy_after.get()).ok()?,
+        port: settings.port.as_ref().and_then(|port| u16::try_from(port.get()).ok()),
+    }))
+}
+
+fn retries(settings: &RetrySettings, out: &mut Diagnostics) -> Option<Retries> {
+    if settings.when.is_empty() {
+        out.error(settings.when.span, "there is nothing after which to send again")
+            .hint("name some, or write retries: off");
+    }
+    let mut when = When::default();
+    for condition in settings.when.iter() {
+        match condition {
+            Condition::Lost(Loss::Connect) => when.connect = true,
+            Condition::Lost(Loss::Timeout) => when.timeout = true,
+            Condition::Lost(Loss::Reset) => when.reset = true,
+            Condition::Lost(Loss::BadAnswer) => when.bad_answer = true,
+            Condition::Answered(statuses) => when.statuses.push(*statuses),
+        }
+    }
+    let (backoff, max_backoff) = (wait(&settings.backoff, out), wait(&settings.max_backoff, out));
+    Some(Retries {
+        attempts: u32::try_from(settings.attempts.get()).ok()?,
+        when,
+        budget: settings.budget.on().copied().map(share),
+        replay_limit: settings.replay_limit.0,
+        backoff: backoff?,
+        max_backoff: max_backoff?,
+    })
+}
+
+fn in_flight(settings: &UpstreamSettings, out: &mut Diagnostics) -> Option<Option<InFlightLimit>> {
+    let queue = &settings.queue;
+    let wait = wait(&queue.wait, out);
+    let Some(limit) = settings.max_in_flight.on() else {
+        if queue.span != Span::default() {
+            out.error(queue.span, "`queue` has no effect without `max_in_flight`");
+        }
+        return Some(None);
+    };
+    let most = match limit {
+        InFlightSettings::Adaptive => None,
+        InFlightSettings::Most(most) => Some(*most),
+    };
+    Some(Some(InFlightLimit { most, queue: queue.max.as_usize(), wait: wait? }))
 }
 
 fn endpoints(

@@ -11,11 +11,11 @@ use portcullis_core::metrics::Gauge;
 use portcullis_core::{Clock, Worker};
 
 use crate::attempt::Lost;
-use crate::balance::{Balance, Picker};
 use crate::connection::{Connection, Counted, Readiness};
 use crate::endpoint::Endpoint;
-use crate::health::is_panic;
 use crate::metrics::UpstreamMetrics;
+use crate::set::{Member, Set};
+use crate::upstream::Upstream;
 
 /// How often old connections are looked for while there are any.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -31,10 +31,9 @@ pub(crate) struct Limits {
     pub(crate) idle_timeout: Duration,
 }
 
-/// One worker's pools, in the order of the upstream's endpoints.
+/// What one worker has of an upstream: its endpoints as they are now, with connections to each.
 pub(crate) struct Pools {
-    pools: Vec<Rc<Pool>>,
-    picker: Picker,
+    set: RefCell<Rc<Set>>,
     sweeping: Cell<bool>,
     gauges: Gauges,
 }
@@ -46,8 +45,6 @@ pub(crate) struct Pool {
     pub(crate) host: HeaderValue,
     idle: RefCell<Vec<Idle>>,
     open: Rc<Cell<usize>>,
-    /// How many were opened: names with several addresses take them in turn.
-    opened: Cell<usize>,
     limits: Limits,
     clock: Clock,
 }
@@ -58,57 +55,24 @@ struct Idle {
 }
 
 impl Pools {
-    pub(crate) fn new(
-        endpoints: &[Arc<Endpoint>],
-        balance: &Balance,
-        limits: Limits,
-        metrics: &UpstreamMetrics,
-        worker: &Worker,
-    ) -> Self {
-        let pool = |endpoint: &Arc<Endpoint>| {
-            let host = HeaderValue::from_bytes(endpoint.host_header.as_bytes());
-            Rc::new(Pool {
-                label: Arc::from(endpoint.authority.as_str()),
-                host: host.unwrap_or_else(|_| endpoint.host_header.clone()),
-                idle: RefCell::default(),
-                open: Rc::default(),
-                opened: Cell::new(worker.index),
-                limits,
-                clock: worker.clock.clone(),
-            })
-        };
+    pub(crate) fn new(upstream: &Upstream, worker: &Worker) -> Self {
+        let set = Set::new(upstream, worker, &[]);
         Self {
-            pools: endpoints.iter().map(pool).collect(),
-            picker: Picker::new(
-                balance,
-                endpoints.iter().map(|endpoint| (endpoint.authority.as_str(), endpoint.weight)),
-                worker.index as u64,
-            ),
+            set: RefCell::new(Rc::new(set)),
             sweeping: Cell::new(false),
-            gauges: Gauges::new(metrics),
+            gauges: Gauges::new(&upstream.metrics),
         }
     }
 
-    /// The endpoint that a request goes to: one that resolves and was not asked yet, and that is not
-    /// set aside while there are others. `now` is as health counts.
-    pub(crate) fn pick<'e>(
-        &self,
-        endpoints: &'e [Arc<Endpoint>],
-        asked: Option<usize>,
-        affinity: Option<u64>,
-        now: Duration,
-    ) -> Option<(usize, &'e Arc<Endpoint>, &Rc<Pool>)> {
-        let usable =
-            |place| asked != Some(place) && endpoints.get(place).is_some_and(|it| it.is_resolved());
-        let load = |place: usize| endpoints.get(place).map(|endpoint| &endpoint.load);
-        let aside = |endpoint: &Arc<Endpoint>| endpoint.health.is_aside(now);
-        let count = endpoints.iter().filter(|endpoint| aside(endpoint)).count();
-        let in_use = |place| usable(place) && !endpoints.get(place).is_some_and(aside);
-        let healthy = (count > 0 && !is_panic(count, endpoints.len()))
-            .then(|| self.picker.pick(in_use, load, affinity))
-            .flatten();
-        let place = healthy.or_else(|| self.picker.pick(usable, load, affinity))?;
-        Some((place, endpoints.get(place)?, self.pools.get(place)?))
+    /// The endpoints of now. Connections to those that stay are kept.
+    pub(crate) fn set(&self, upstream: &Upstream, worker: &Worker) -> Rc<Set> {
+        let set = Rc::clone(&self.set.borrow());
+        if set.generation == upstream.sources.generation() {
+            return set;
+        }
+        let next = Rc::new(Set::new(upstream, worker, &set.members));
+        *self.set.borrow_mut() = Rc::clone(&next);
+        next
     }
 
     /// Looks after waiting connections for as long as there are any open.
@@ -121,7 +85,8 @@ impl Pools {
     /// True when nothing is open any more.
     fn sweep(&self) -> bool {
         let (mut open, mut idle) = (0, 0);
-        for pool in &self.pools {
+        let set = Rc::clone(&self.set.borrow());
+        for Member { pool, .. } in &set.members {
             pool.sweep();
             open += pool.open.get();
             idle += pool.idle.borrow().len();
@@ -143,15 +108,26 @@ async fn sweep(pools: Weak<Pools>) {
 }
 
 impl Pool {
+    pub(crate) fn new(endpoint: &Endpoint, limits: Limits, clock: &Clock) -> Rc<Self> {
+        let host = HeaderValue::from_bytes(endpoint.host.as_bytes());
+        Rc::new(Self {
+            label: Arc::from(&*endpoint.label),
+            host: host.unwrap_or_else(|_| endpoint.host.clone()),
+            idle: RefCell::default(),
+            open: Rc::default(),
+            limits,
+            clock: clock.clone(),
+        })
+    }
+
     /// A waiting connection that can be used.
-    pub(crate) fn take(&self, endpoint: &Endpoint, now: Instant) -> Option<Connection> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Connection> {
         let mut unusable = Vec::new(); // dropped after the borrow
         let mut idle = self.idle.borrow_mut();
         let found = loop {
             let Some(Idle { connection, since }) = idle.pop() else { break None };
             let usable = connection.readiness() == Readiness::Ready
-                && now.saturating_duration_since(since) < self.limits.idle_timeout
-                && endpoint.has(connection.peer);
+                && now.saturating_duration_since(since) < self.limits.idle_timeout;
             match usable {
                 true => break Some(connection),
                 false => unusable.push(connection),
@@ -167,10 +143,7 @@ impl Pool {
         endpoint: &Endpoint,
         within: Duration,
     ) -> Result<Connection, Lost> {
-        let turn = self.opened.get();
-        self.opened.set(turn.wrapping_add(1));
-        let open = Counted::new(&self.open);
-        Connection::open(&endpoint.addresses(), turn, within, open).await
+        Connection::open(endpoint.socket, within, Counted::new(&self.open)).await
     }
 
     /// Takes back a connection whose answer has ended.

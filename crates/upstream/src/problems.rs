@@ -52,5 +52,28 @@ pub const REQUEST_STALLED: Code = Code {
     cure: "Keep sending: no byte of the body came for as long as timeouts.idle of the upstream allows.",
 };
 
-pub const CODES: &[&Code] =
-    &[&UNAVAILABLE, &UNRESOLVED, &CONNECT_FAILED, &TIMEOUT, &RESET, &BAD_ANSWER, &REQUEST_STALLED];
+pub const DEADLINE: Code = Code {
+    name: "deadline_exceeded",
+    status: StatusCode::GATEWAY_TIMEOUT,
+    title: "Deadline exceeded",
+    cure: "Allow more time, if you set the deadline yourself (grpc-timeout). Operators: timeouts.deadline of the upstream is for all attempts together.",
+};
+
+pub const OVERLOADED: Code = Code {
+    name: "overloaded",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    title: "Service is overloaded",
+    cure: "Try again after Retry-After. Operators: max_in_flight of the upstream were out, and its queue was full or took too long.",
+};
+
+pub const CODES: &[&Code] = &[
+    &UNAVAILABLE,
+    &UNRESOLVED,
+    &CONNECT_FAILED,
+    &TIMEOUT,
+    &RESET,
+    &BAD_ANSWER,
+    &REQUEST_STALLED,
+    &DEADLINE,
+    &OVERLOADED,
+];

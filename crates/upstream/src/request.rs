@@ -14,6 +14,7 @@ use http::{Method, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, BodyError, Problem, headers};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 
 /// A request as the engine hands it over.
@@ -26,6 +27,8 @@ pub struct Outbound {
     pub host: Option<HeaderValue>,
     /// The hash by which an endpoint is chosen, from [`crate::Upstream::affinity`].
     pub affinity: Option<u64>,
+    /// Whether it may be sent again although its method is not idempotent.
+    pub retry_non_idempotent: bool,
     pub body: Body,
 }
 
@@ -38,8 +41,9 @@ fn is_not_sent(name: &str) -> bool {
 /// A request that is ready to go. On the heap, because it is handed on many times until it is sent.
 pub(crate) type Ready = Box<Request<Outgoing>>;
 
-/// The request, but for its Host when that is the endpoint's.
-pub(crate) fn write(outbound: Outbound) -> Result<Ready, Problem> {
+/// The request, but for its Host when that is the endpoint's. Up to `keep` bytes of its body are kept
+/// while they pass, so that it can be sent again.
+pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
     let Outbound { method, path_and_query, mut headers, host, body, .. } = outbound;
     fits(&body)?;
     headers::remove_where(&mut headers, is_not_sent);
@@ -59,11 +63,20 @@ pub(crate) fn write(outbound: Outbound) -> Result<Ready, Problem> {
     if let Some(host) = host {
         headers.insert(HOST, host);
     }
-    let mut request = Box::new(Request::new(Outgoing::new(body)));
+    let mut request = Box::new(Request::new(Outgoing::new(body, keep)));
     *request.method_mut() = method;
     *request.uri_mut() = path_and_query.into();
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// A second one of a request without a body.
+pub(crate) fn copy(request: &Request<Outgoing>) -> Ready {
+    let mut copy = Box::new(Request::new(Outgoing::new(Body::Empty, 0)));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 /// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
@@ -100,27 +113,56 @@ fn expects_content(method: &Method) -> bool {
 /// A request's body on its way to an endpoint.
 pub(crate) struct Outgoing {
     body: Body,
+    /// What was taken from the body, while it is little enough to be sent again.
+    kept: Option<SmallVec<[Bytes; 1]>>,
+    /// How many bytes more may be kept.
+    room: u64,
+    /// How much of what is kept has gone out this time.
+    gone: usize,
     /// Only of a body that is not in memory: nobody waits for the others.
     progress: Option<Rc<Progress>>,
 }
 
 impl Outgoing {
-    fn new(body: Body) -> Self {
-        let progress = (!body.can_replay() && !body.is_end_stream()).then(Progress::new);
-        Self { body, progress }
+    fn new(body: Body, keep: u64) -> Self {
+        let in_memory = body.can_replay();
+        let progress = (!in_memory && !body.is_end_stream()).then(Progress::new);
+        let room = if in_memory { u64::MAX } else { keep };
+        Self { body, kept: Some(SmallVec::new()), room, gone: 0, progress }
     }
 
-    /// The body once more, when it is in memory.
-    pub(crate) fn replay(&self) -> Option<Body> {
-        self.body.replay()
-    }
-
-    pub(crate) fn restore(&mut self, body: Body) {
-        self.body = body;
+    /// Starts again from the first byte; false when it was too much to be kept.
+    pub(crate) fn rewind(&mut self) -> bool {
+        self.gone = 0;
+        if let Some(progress) = &self.progress {
+            progress.restart();
+        }
+        self.kept.is_some()
     }
 
     pub(crate) fn progress(&self) -> Option<Rc<Progress>> {
         self.progress.clone()
+    }
+
+    fn again(&mut self) -> Option<Bytes> {
+        let bytes = self.kept.as_ref()?.get(self.gone)?.clone();
+        self.gone += 1;
+        Some(bytes)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let room = frame.data_ref().and_then(|data| self.room.checked_sub(data.len() as u64));
+        match (&mut self.kept, frame.data_ref(), room) {
+            (Some(kept), Some(data), Some(room)) => {
+                kept.push(data.clone());
+                (self.room, self.gone) = (room, kept.len());
+            }
+            _ => self.kept = None,
+        }
+    }
+
+    fn ahead(&self) -> impl Iterator<Item = &Bytes> {
+        self.kept.iter().flatten().skip(self.gone)
     }
 }
 
@@ -146,6 +188,11 @@ impl Progress {
         self.since.get()
     }
 
+    fn restart(&self) {
+        self.client_owes.set(false);
+        self.since.set(Instant::now());
+    }
+
     fn note(&self, waiting: bool) {
         let waited = self.client_owes.replace(waiting);
         // A further look at the same wait is no progress.
@@ -163,19 +210,32 @@ impl http_body::Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(bytes) = self.again() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Some(progress) = &self.progress {
             progress.note(polled.is_pending());
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.keep(frame);
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.is_end_stream() && self.ahead().next().is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let ahead: u64 = self.ahead().map(|bytes| bytes.len() as u64).sum();
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + ahead);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint
     }
 }
 
@@ -191,8 +251,16 @@ mod tests {
             map.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let path_and_query = PathAndQuery::from_static("/orders?limit=1");
-        write(Outbound { method, path_and_query, headers: map, host: None, affinity: None, body })
-            .unwrap()
+        let outbound = Outbound {
+            method,
+            path_and_query,
+            headers: map,
+            host: None,
+            affinity: None,
+            retry_non_idempotent: false,
+            body,
+        };
+        write(outbound, 0).unwrap()
     }
 
     #[test]

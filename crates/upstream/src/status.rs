@@ -1,50 +1,50 @@
 //! What `/status` shows of an upstream.
 
-use portcullis_core::breaker::Phase;
 use serde_json::{Value, json};
 
+use crate::health::Standing;
 use crate::upstream::Upstream;
 
 impl Upstream {
-    /// For operators: breaker, endpoints and their addresses.
+    /// For operators: breaker, endpoints, and what is at work beside them.
     pub fn status(&self) -> Value {
-        let endpoints: Vec<Value> = self
-            .endpoints()
-            .iter()
-            .map(|endpoint| {
-                let addresses = endpoint.addresses();
-                json!({
-                    "aside": endpoint.health.is_aside(self.age()),
-                    "failures": endpoint.health.failures(),
-                    "endpoint": endpoint.authority,
-                    "weight": endpoint.weight,
-                    "resolved": endpoint.is_resolved(),
-                    "addresses": addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                })
+        let now = self.clock.now();
+        let since = self.since(now);
+        let endpoint = |(endpoint, weight): (std::sync::Arc<crate::endpoint::Endpoint>, u32)| {
+            let health = &endpoint.health;
+            let state = match health.standing(since, true) {
+                _ if health.is_unhealthy() => "unhealthy",
+                Standing::InUse => "in use",
+                Standing::OnTrial => "to be tried",
+                Standing::Aside => "aside",
+            };
+            json!({
+                "endpoint": &*endpoint.label,
+                "address": endpoint.socket.to_string(),
+                "weight": weight,
+                "health": state,
+                "failures": health.failures(),
             })
-            .collect();
-        json!({ "name": **self.name(), "breaker": self.breaker_status(), "endpoints": endpoints })
-    }
-
-    fn breaker_status(&self) -> Value {
-        let Some(breaker) = self.breaker() else { return json!("off") };
-        let status = breaker.status(self.clock().now());
-        let mut shown = json!({ "state": status.phase.as_str() });
+        };
+        let mut shown = json!({
+            "name": *self.name,
+            "breaker": self.breaker.as_ref().map_or(json!("off"), |breaker| breaker.status(now)),
+            "endpoints": self.sources.endpoints().into_iter().map(endpoint).collect::<Vec<_>>(),
+        });
         let Some(members) = shown.as_object_mut() else { return shown };
-        match status.phase {
-            Phase::Closed => {
-                members.insert("failures".into(), status.failures.into());
-            }
-            Phase::HalfOpen => {
-                members.insert("probing".into(), status.probing.into());
-                members.insert("successes".into(), status.successes.into());
-            }
-            Phase::Open => {
-                let wait = status.retry_after.map_or(0, portcullis_core::problem::whole_seconds);
-                members.insert("retryAfter".into(), wait.into());
-            }
+        let unresolved: Vec<&str> = self.unresolved().collect();
+        if !unresolved.is_empty() {
+            members.insert("unresolved".into(), unresolved.into());
         }
-        members.insert("lastReason".into(), self.last_reason().into());
+        if let Some(budget) = &self.budget {
+            let [first, more] = budget.spent(since);
+            members.insert("retries".into(), json!({ "requests": first, "retries": more }));
+        }
+        if let Some(overload) = &self.overload {
+            let ((most, waiting), in_flight) = (overload.state(), overload.in_flight());
+            let load = json!({ "inFlight": in_flight, "most": most, "waiting": waiting });
+            members.insert("load".into(), load);
+        }
         shown
     }
 }

@@ -28,10 +28,13 @@ fn five_failures_in_a_row_open_it() {
         let problem = world.get().await.unwrap_err();
         assert_eq!(problem.code().title, "Service temporarily unavailable");
         assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(problem.wait(), Some(Duration::from_secs(30)));
+        let whole = problem.wait().unwrap();
+        let jittered = Duration::from_secs(30)..=Duration::from_secs(33);
+        assert!(jittered.contains(&whole), "{whole:?}");
         world.clock.advance(Duration::from_secs(12));
         let (result, call) = world.send(request(Method::GET, Body::Empty)).await;
-        assert_eq!(result.unwrap_err().wait(), Some(Duration::from_secs(18)), "what remains");
+        let left = whole - Duration::from_secs(12);
+        assert_eq!(result.unwrap_err().wait(), Some(left), "what remains");
         assert_eq!(
             (call.attempts, call.endpoint, call.code),
             (0, None, Some("upstream_unavailable"))
@@ -40,13 +43,13 @@ fn five_failures_in_a_row_open_it() {
         assert_eq!(
             world.upstream.status()["breaker"],
             serde_json::json!({
-                "state": "open", "retryAfter": 18,
+                "state": "open", "retryAfter": left.as_secs_f64().ceil() as u64,
                 "lastReason": format!("{}: answered 500", endpoint.address),
             })
         );
         assert!(world.metric(r#"portcullis_breaker_state{upstream="orders"} 2"#));
         assert!(world.metric(r#"portcullis_breaker_rejected_total{upstream="orders"} 2"#));
-        let step = r#"{upstream="orders",from="closed",to="open"}"#;
+        let step = r#"{upstream="orders",from="closed",to="open",reason="failures"}"#;
         assert!(world.metric(&format!("portcullis_breaker_transitions_total{step} 1")));
         assert!(
             world
@@ -94,7 +97,7 @@ fn half_open_is_capped_and_successes_close_it() {
         let world = Rc::new(World::of(&endpoint, "breaker: { failures: 1, probes: 3 }"));
         world.get().await.unwrap();
         assert_eq!(state(&world), "open");
-        world.clock.advance(Duration::from_secs(30));
+        world.clock.advance(Duration::from_secs(33));
         let probe = || {
             let world = Rc::clone(&world);
             tokio::task::spawn_local(async move { world.get().await.map(|got| got.status) })
@@ -111,7 +114,7 @@ fn half_open_is_capped_and_successes_close_it() {
             assert_eq!(probe.await.unwrap().unwrap(), 200);
         }
         assert_eq!(state(&world), "closed");
-        let step = r#"{upstream="orders",from="half-open",to="closed"}"#;
+        let step = r#"{upstream="orders",from="half-open",to="closed",reason="probes_succeeded"}"#;
         assert!(world.metric(&format!("portcullis_breaker_transitions_total{step} 1")));
         assert!(world.metric(r#"portcullis_breaker_state{upstream="orders"} 0"#));
     });
@@ -124,7 +127,7 @@ fn a_probe_whose_client_goes_away_gives_its_permit_back() {
             Scripted::start(vec![vec![Read, Say(FAILED), Close], vec![Read, Hang]]).await;
         let world = World::of(&endpoint, "breaker: { failures: 1, probes: 1 }");
         world.get().await.unwrap();
-        world.clock.advance(Duration::from_secs(30));
+        world.clock.advance(Duration::from_secs(33));
         for round in 0..3 {
             tokio::select! {
                 _ = world.get() => panic!("there is no answer"),
@@ -133,10 +136,11 @@ fn a_probe_whose_client_goes_away_gives_its_permit_back() {
             assert_eq!(state(&world), "half-open");
             assert_eq!(world.upstream.status()["breaker"]["probing"], 0);
         }
-        // A probe that fails opens it for the whole time again.
+        // A probe that fails opens it again, for twice the time.
         assert_eq!(world.get().await.unwrap_err().code().name, "upstream_timeout");
         assert_eq!(state(&world), "open");
-        assert_eq!(world.get().await.unwrap_err().wait(), Some(Duration::from_secs(30)));
+        let wait = world.get().await.unwrap_err().wait().unwrap();
+        assert!((Duration::from_secs(60)..=Duration::from_secs(66)).contains(&wait), "{wait:?}");
     });
 }
 

@@ -116,7 +116,10 @@ fn the_next_endpoint_is_asked_when_nobody_accepts() {
             ("upstream_connect_failed", 502)
         );
         let alive = Scripted::always(OK).await;
-        let world = World::new(&format!("endpoints: [\"http://{dead}\", \"{}\"]", alive.url()));
+        let world = World::new(&format!(
+            "endpoints: [\"http://{dead}\", \"{}\"]\nbalance: round_robin",
+            alive.url()
+        ));
         let (result, call) = world.send(request(Method::POST, Body::full("x"))).await;
         assert_eq!(finish(result.unwrap()).await.status, 200);
         assert_eq!(call.attempts, 2);

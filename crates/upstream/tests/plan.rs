@@ -10,7 +10,7 @@ use std::time::Duration;
 use kit::*;
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Build, Clock};
-use portcullis_upstream::{CODES, METRICS, UpstreamSettings};
+use portcullis_upstream::{CODES, METRICS, NameServers, UpstreamSettings};
 
 #[test]
 fn every_mistake_is_told_at_once() {
@@ -67,12 +67,54 @@ fn equal_settings_keep_breaker_and_connections() {
         let same =
             format!("endpoints: [{{ url: \"{}\" }}]\nbreaker: {{ failures: 2 }}", endpoint.url());
         let mut next = Build::new(world.clock.clone(), &world.metrics, Some(&world.parts));
-        let kept = plan(&same).unwrap().build(&mut next);
+        let kept = plan(&same).unwrap().build(&NameServers::default(), &mut next);
         assert!(Arc::ptr_eq(&kept, &world.upstream));
-        let other = plan(&same.replace("2 }", "3 }")).unwrap().build(&mut next);
+        let other =
+            plan(&same.replace("2 }", "3 }")).unwrap().build(&NameServers::default(), &mut next);
         assert!(!Arc::ptr_eq(&other, &world.upstream));
         assert_eq!(world.upstream.status()["breaker"]["failures"], 1);
     });
+}
+
+#[test]
+fn what_is_known_of_parts_outlives_a_change_beside_them() {
+    run(async {
+        let dead = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (gone, endpoint) = (dead.local_addr().unwrap(), Scripted::always(OK).await);
+        drop(dead);
+        let text = format!("endpoints: [\"http://{gone}\", \"{}\"]", endpoint.url());
+        let world = World::new(&text);
+        while world.upstream.status()["endpoints"][0]["health"] != "aside" {
+            world.get().await.unwrap();
+        }
+        let mut next = Build::new(world.clock.clone(), &world.metrics, Some(&world.parts));
+        let more = format!("{text}\ntimeouts: {{ request: 3s }}");
+        let changed = plan(&more).unwrap().build(&NameServers::default(), &mut next);
+        let (before, after) = (world.upstream.status(), changed.status());
+        assert_eq!(after["endpoints"], before["endpoints"], "health");
+        assert_eq!(after["breaker"], before["breaker"]);
+    });
+}
+
+#[test]
+fn keys_without_effect_are_mistakes() {
+    for (text, told) in [
+        ("health: { every: 1s }", "`every` has no effect without `path`"),
+        ("health: { path: x }", "`x` is no path"),
+        ("breaker: { window: 5s }", "`window` has no effect here"),
+        ("breaker: { failure_rate: 50%, slow_after: 1s }", "`slow_after` has no effect here"),
+        ("breaker: { reset_after: 1m, max_reset_after: 5s }", "it is shorter than `reset_after`"),
+        ("queue: { max: 5 }", "`queue` has no effect without `max_in_flight`"),
+        ("retries: { when: [] }", "there is nothing after which to send again"),
+        ("retries: { when: [reset, 99] }", "expected a status such as 503"),
+        ("retries: { when: [refused] }", "connect"),
+        ("timeouts: { pass_deadline: on }", "there is no deadline to pass on"),
+        ("max_in_flight: adaptiv", "adaptive"),
+    ] {
+        let text = format!("endpoints: [http://a]\n{text}");
+        let complaint = plan(&text).unwrap_err();
+        assert!(complaint.contains(told), "{complaint}");
+    }
 }
 
 #[test]
@@ -87,8 +129,10 @@ fn names_are_looked_up_beside_the_requests() {
         assert_eq!(world.upstream.unresolved().count(), 0);
         let status = world.upstream.status();
         assert_eq!(status["name"], "orders");
-        assert_eq!(status["endpoints"][0]["endpoint"], format!("localhost:{port}"));
-        assert_eq!(status["endpoints"][0]["resolved"], true);
+        let label = format!("localhost:{port} (127.0.0.1)");
+        let endpoints = status["endpoints"].as_array().unwrap();
+        assert!(endpoints.iter().any(|one| one["endpoint"] == label), "{status}");
+        assert!(status.get("unresolved").is_none());
         assert!(world.upstream.has_authority(&format!("LocalHost:{port}")));
         assert!(world.upstream.has_authority(&endpoint.address.to_string()));
         assert!(!world.upstream.has_authority("localhost"));
@@ -121,7 +165,9 @@ fn look_ups_end_with_their_upstream() {
     run(async {
         let (clock, metrics) = (Clock::system(), Metrics::default());
         let mut build = Build::new(clock, &metrics, None);
-        let upstream = plan("endpoints: [http://localhost]").unwrap().build(&mut build);
+        let upstream = plan("endpoints: [http://localhost]")
+            .unwrap()
+            .build(&NameServers::default(), &mut build);
         let task = build.tasks.pop().unwrap();
         assert_eq!(task.name, "resolve localhost for upstream orders");
         let running = tokio::task::spawn_local((task.start)());

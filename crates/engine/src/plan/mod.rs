@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::HeaderName;
 use portcullis_config::{Decode, Diagnostics, Node, Sources, Span, Spanned};
 use portcullis_policies::{Kind, Planned, Reader, Shared};
-use portcullis_upstream::UpstreamPlan;
+use portcullis_upstream::{NameServers, UpstreamPlan};
 
 use crate::open::forwarded::Trusted;
 use crate::records::Format;
@@ -22,7 +22,9 @@ use crate::router::Match;
 use crate::settings::{
     BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings, OddHeaderNames,
 };
-pub use targets::{CallPlan, ComposePlan, ForwardPlan, HostPlan, PathPlan, TargetPlan};
+pub use targets::{
+    CallPlan, ComposePlan, FallbackPlan, ForwardPlan, HostPlan, PathPlan, TargetPlan,
+};
 
 /// A policy of a route, understood.
 pub struct AppliedPlan {
@@ -85,6 +87,7 @@ pub struct Plan {
     pub drain: DrainPlan,
     pub shared: Shared,
     pub upstreams: BTreeMap<String, UpstreamPlan>,
+    pub name_servers: NameServers,
     pub routes: Vec<RoutePlan>,
     pub identity_headers: Vec<HeaderName>,
     /// Of everything the configuration says, files that it names included.
@@ -149,6 +152,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
         drain: drain(&file.drain),
         shared,
         upstreams,
+        name_servers: NameServers(file.resolver.nameservers.clone()),
         routes,
         identity_headers,
         hash: root.fingerprint(),

@@ -14,8 +14,8 @@ use portcullis_policies::planner::program;
 
 use crate::router::Pattern;
 use crate::settings::{
-    ComposeSettings, FileSettings, ForwardSettings, RedirectSettings, RespondSettings,
-    RouteSettings,
+    ComposeSettings, FallbackSettings, FileSettings, ForwardSettings, RedirectSettings,
+    RespondSettings, RouteSettings,
 };
 
 /// Calls of one composition.
@@ -53,6 +53,15 @@ pub struct ForwardPlan {
     pub path: PathPlan,
     pub host: HostPlan,
     pub rewrite_location: bool,
+    pub retry_non_idempotent: bool,
+    pub fallback: Option<FallbackPlan>,
+}
+
+/// Who answers in place of an upstream.
+#[derive(Debug)]
+pub enum FallbackPlan {
+    Other(String),
+    Fixed(Arc<Reply>),
 }
 
 /// Who answers.
@@ -86,7 +95,10 @@ impl TargetPlan {
     /// The upstreams that it needs.
     pub fn upstreams(&self) -> Vec<&str> {
         match self {
-            Self::Forward(plan) => vec![plan.to.as_str()],
+            Self::Forward(plan) => match &plan.fallback {
+                Some(FallbackPlan::Other(other)) => vec![plan.to.as_str(), other],
+                _ => vec![plan.to.as_str()],
+            },
             Self::Compose(plan) => plan.calls.iter().map(|call| call.to.as_str()).collect(),
             Self::Fixed(_) | Self::Redirect { .. } => Vec::new(),
         }
@@ -106,7 +118,9 @@ pub fn plan(route: &Spanned<RouteSettings>, desk: &mut Desk<'_>) -> Option<Targe
     match (&route.forward, &route.compose, &route.respond, &route.redirect) {
         (Some(settings), None, None, None) => forward(settings, desk),
         (None, Some(settings), None, None) => compose(settings, desk),
-        (None, None, Some(settings), None) => respond(settings, desk.out),
+        (None, None, Some(settings), None) => {
+            respond(settings, desk.out).map(|reply| TargetPlan::Fixed(Arc::new(reply)))
+        }
         (None, None, None, Some(settings)) => redirect(settings, desk),
         (None, None, None, None) => {
             desk.out
@@ -214,12 +228,34 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
             value.map(HostPlan::Name)
         }
     };
+    let to = known(&settings.to, desk);
+    let fallback = fallback(settings, desk);
     Some(TargetPlan::Forward(Arc::new(ForwardPlan {
-        to: known(&settings.to, desk)?,
+        to: to?,
         path: path?,
         host: host?,
         rewrite_location: settings.rewrite_location,
+        retry_non_idempotent: settings.retry_non_idempotent,
+        fallback: fallback?,
     })))
+}
+
+/// `Some(None)` when there is none.
+fn fallback(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<Option<FallbackPlan>> {
+    match &settings.fallback {
+        None => Some(None),
+        Some(FallbackSettings::Fixed(settings)) => {
+            let reply = respond(settings, desk.out)?;
+            Some(Some(FallbackPlan::Fixed(Arc::new(reply))))
+        }
+        Some(FallbackSettings::Other(other)) => {
+            let name = known(&other.to, desk)?;
+            if name == *settings.to {
+                desk.out.error(other.to.span, format!("`{name}` is the upstream itself"));
+            }
+            Some(Some(FallbackPlan::Other(name)))
+        }
+    }
 }
 
 /// A prefix of whole segments that every path of the route has.
@@ -249,7 +285,7 @@ fn strip(
     Some(PathPlan::Strip(prefix.to_string()))
 }
 
-fn respond(settings: &RespondSettings, out: &mut Diagnostics) -> Option<TargetPlan> {
+fn respond(settings: &RespondSettings, out: &mut Diagnostics) -> Option<Reply> {
     let status =
         StatusCode::from_u16(*settings.status).ok().filter(|status| status.as_u16() >= 200);
     if status.is_none() {
@@ -275,7 +311,7 @@ fn respond(settings: &RespondSettings, out: &mut Diagnostics) -> Option<TargetPl
     if let Some(kind) = kind {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
     }
-    Some(TargetPlan::Fixed(Arc::new(Reply { status: status?, headers, body: body.into() })))
+    Some(Reply { status: status?, headers, body: body.into() })
 }
 
 fn redirect(settings: &RedirectSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {

@@ -95,7 +95,15 @@ impl Compose {
             }
         }
         let (method, body) = (Method::GET, Body::Empty);
-        Ok(Outbound { method, path_and_query, headers, host: None, affinity: None, body })
+        Ok(Outbound {
+            method,
+            path_and_query,
+            headers,
+            host: None,
+            affinity: None,
+            retry_non_idempotent: false,
+            body,
+        })
     }
 }
 
@@ -118,7 +126,8 @@ async fn one(
         code: None,
     };
     let asked = async {
-        let response = upstream.send(worker, outbound, &mut call).await?;
+        let sent = upstream.send(worker, outbound, &mut call).await;
+        let response = sent.map_err(|failure| failure.problem)?;
         value(plan, response, limit).await
     };
     let result = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| {

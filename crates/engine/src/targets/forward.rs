@@ -7,20 +7,27 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
+use portcullis_core::problem::Origin;
 use portcullis_core::template::Template;
-use portcullis_core::{Call, CanonicalPath, Exchange, Problem, Response};
-use portcullis_upstream::{Outbound, Upstream};
+use portcullis_core::{Call, CanonicalPath, Exchange, Problem, Reply, Response};
+use portcullis_upstream::{Failure, Outbound, Upstream};
 
 use super::{location, unresolved};
-use crate::plan::{ForwardPlan, HostPlan, PathPlan};
+use crate::plan::{FallbackPlan, ForwardPlan, HostPlan, PathPlan};
 use crate::problems::BAD_PATH;
 use crate::snapshot::Route;
 
-/// One upstream, and how its requests are written.
+/// One upstream, how its requests are written, and who answers in its place.
 pub struct Forward {
     upstream: Arc<Upstream>,
+    fallback: Option<Fallback>,
     plan: Arc<ForwardPlan>,
     no_name: Arc<str>,
+}
+
+enum Fallback {
+    Other(Arc<Upstream>),
+    Fixed(Arc<Reply>),
 }
 
 impl Forward {
@@ -29,7 +36,14 @@ impl Forward {
         upstreams: &BTreeMap<String, Arc<Upstream>>,
     ) -> Option<Self> {
         let upstream = Arc::clone(upstreams.get(&plan.to)?);
-        Some(Self { upstream, plan: Arc::clone(plan), no_name: Arc::from("") })
+        let fallback = match &plan.fallback {
+            None => None,
+            Some(FallbackPlan::Fixed(reply)) => Some(Fallback::Fixed(Arc::clone(reply))),
+            Some(FallbackPlan::Other(name)) => {
+                Some(Fallback::Other(Arc::clone(upstreams.get(name)?)))
+            }
+        };
+        Some(Self { upstream, fallback, plan: Arc::clone(plan), no_name: Arc::from("") })
     }
 
     pub async fn answer(
@@ -56,25 +70,60 @@ impl Forward {
             headers,
             host,
             affinity,
+            retry_non_idempotent: self.plan.retry_non_idempotent,
             body: std::mem::take(&mut exchange.body),
         };
-        let mut call = Call {
+        let mut call = self.call(&self.upstream);
+        let result = self.upstream.send(&exchange.worker, outbound, &mut call).await;
+        exchange.record.calls.push(call);
+        let (mut response, upstream) = match (result, &self.fallback) {
+            (Ok(response), _) => (response, &self.upstream),
+            (Err(failure), None) => return Err(failure.problem),
+            (Err(failure), Some(fallback)) => {
+                match self.instead(exchange, failure, fallback).await? {
+                    (response, Some(upstream)) => (response, upstream),
+                    (response, None) => return Ok(response),
+                }
+            }
+        };
+        if self.plan.rewrite_location {
+            let prefix = self.plan.path.stripped();
+            location::rewrite(response.headers_mut(), upstream, &outer, prefix);
+        }
+        Ok(response)
+    }
+
+    fn call(&self, upstream: &Upstream) -> Call {
+        Call {
             name: Arc::clone(&self.no_name),
-            upstream: Arc::clone(self.upstream.name()),
+            upstream: Arc::clone(upstream.name()),
             endpoint: None,
             attempts: 0,
             status: 0,
             duration: Duration::ZERO,
             code: None,
-        };
-        let result = self.upstream.send(&exchange.worker, outbound, &mut call).await;
-        exchange.record.calls.push(call);
-        let mut response = result?;
-        if self.plan.rewrite_location {
-            let prefix = self.plan.path.stripped();
-            location::rewrite(response.headers_mut(), &self.upstream, &outer, prefix);
         }
-        Ok(response)
+    }
+
+    /// Who answers in place of the upstream, if that is right: another upstream gets nothing that the
+    /// first may have got already, and mistakes of the client stay what they are.
+    async fn instead<'f>(
+        &self,
+        exchange: &mut Exchange,
+        failure: Failure,
+        fallback: &'f Fallback,
+    ) -> Result<(Response, Option<&'f Arc<Upstream>>), Problem> {
+        let is_delivery = failure.problem.origin() == Origin::Upstream;
+        match (fallback, failure.unsent) {
+            (Fallback::Fixed(reply), _) if is_delivery => Ok((Reply::clone(reply).into(), None)),
+            (Fallback::Other(upstream), Some(unsent)) if is_delivery => {
+                let mut call = self.call(upstream);
+                let sent = upstream.send_instead(&exchange.worker, unsent, &mut call).await;
+                exchange.record.calls.push(call);
+                sent.map(|response| (response, Some(upstream)))
+            }
+            _ => Err(failure.problem),
+        }
     }
 
     /// What is asked for: canonical again after every rewrite, so that what was checked is what is

@@ -17,6 +17,15 @@ use super::scripts::{Ask, Told};
 use super::{ERRORS, GATEWAYS, StorePlan, UP};
 use crate::rate_limit::window::{Micros, micros};
 
+/// When it is left alone. It is asked again every second, for as long as it is down.
+const LEFT_ALONE: Settings = Settings {
+    failures: Some(5),
+    rates: None,
+    reset_after: Duration::from_secs(1),
+    max_reset_after: Duration::from_secs(1),
+    probes: 1,
+};
+
 /// The store does not answer.
 const FAILING: u64 = u64::MAX;
 
@@ -96,7 +105,6 @@ pub struct Store {
 
 impl Store {
     pub fn new(plan: &StorePlan, server: Box<dyn Server>, build: &mut Build<'_>) -> Self {
-        let settings = Settings { failures: 5, reset_after: Duration::from_secs(1), probes: 1 };
         let now = build.clock.now();
         let name = &plan.name;
         let up = build.metrics.gauge(&UP, &[name]);
@@ -105,7 +113,7 @@ impl Store {
             name: Arc::clone(name),
             prefix: plan.prefix.clone(),
             server,
-            breaker: Breaker::new(settings, now),
+            breaker: Breaker::new(LEFT_ALONE, None, now),
             start: now,
             epoch: AtomicU64::new(0),
             since: AtomicU64::new(0),
@@ -235,12 +243,11 @@ impl Store {
 impl Store {
     /// A store before this server, for tests.
     pub fn before(server: Box<dyn Server>, now: Instant) -> Self {
-        let settings = Settings { failures: 5, reset_after: Duration::from_secs(1), probes: 1 };
         Self {
             name: "s".into(),
             prefix: "p".into(),
             server,
-            breaker: Breaker::new(settings, now),
+            breaker: Breaker::new(LEFT_ALONE, None, now),
             start: now,
             epoch: AtomicU64::new(0),
             since: AtomicU64::new(0),

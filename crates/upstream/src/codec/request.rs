@@ -10,7 +10,7 @@ use http::header::{
     CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING,
 };
 use http_body::Body as _;
-use portcullis_core::{Body, BodyError};
+use portcullis_core::BodyError;
 
 use crate::request::Ready;
 
@@ -20,8 +20,6 @@ const SMALL: usize = 1024;
 /// A request and what of it has not gone out yet.
 pub(crate) struct Sending {
     request: Ready,
-    /// The body once more, when it is in memory.
-    again: Option<Body>,
     chunked: bool,
     /// How much of a body with a length is still to come.
     left: u64,
@@ -42,9 +40,8 @@ impl Sending {
         let length =
             headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let ended = request.body().is_end_stream() && !chunked;
-        let again = request.body().replay();
         let (before, data, left) = (buffer, Bytes::new(), length.unwrap_or(0));
-        Self { request, again, chunked, left, ended, before, data, after: b"", begun: false }
+        Self { request, chunked, left, ended, before, data, after: b"", begun: false }
     }
 
     /// True once something of it was written.
@@ -57,10 +54,9 @@ impl Sending {
         self.ended && !self.has_output()
     }
 
-    /// The request as it was, when its body is in memory.
+    /// The request as it was, when its body can be sent again.
     pub(crate) fn take_back(mut self) -> Option<Ready> {
-        self.request.body_mut().restore(self.again?);
-        Some(self.request)
+        self.request.body_mut().rewind().then_some(self.request)
     }
 
     /// The buffer, for the next request.

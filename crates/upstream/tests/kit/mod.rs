@@ -18,7 +18,7 @@ use http_body::{Body as _, Frame};
 use portcullis_config::{Decode as _, Diagnostics, ProcessEnvironment, Sources, Span, parse};
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Body, BodyError, Build, Call, Clock, Parts, Problem, Worker};
-use portcullis_upstream::{Outbound, Upstream, UpstreamPlan, UpstreamSettings};
+use portcullis_upstream::{NameServers, Outbound, Upstream, UpstreamPlan, UpstreamSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
@@ -242,7 +242,7 @@ impl World {
         let metrics = Metrics::default();
         let plan = plan(settings).unwrap_or_else(|text| panic!("{text}"));
         let mut build = Build::new(clock.clone(), &metrics, None);
-        let upstream = plan.build(&mut build);
+        let upstream = plan.build(&NameServers::default(), &mut build);
         for task in std::mem::take(&mut build.tasks) {
             tokio::task::spawn_local((task.start)());
         }
@@ -269,7 +269,7 @@ impl World {
             code: None,
         };
         let result = self.upstream.send(&self.worker, outbound, &mut call).await;
-        (result, call)
+        (result.map_err(|failure| failure.problem), call)
     }
 
     /// The whole answer.
@@ -301,7 +301,15 @@ pub fn plan(settings: &str) -> Result<UpstreamPlan, String> {
 
 pub fn request(method: Method, body: Body) -> Outbound {
     let path_and_query = PathAndQuery::from_static("/orders?limit=1");
-    Outbound { method, path_and_query, headers: HeaderMap::new(), host: None, affinity: None, body }
+    Outbound {
+        method,
+        path_and_query,
+        headers: HeaderMap::new(),
+        host: None,
+        affinity: None,
+        retry_non_idempotent: false,
+        body,
+    }
 }
 
 pub async fn finish(response: portcullis_core::Response) -> Got {

@@ -1,10 +1,19 @@
 //! What a file may say about an upstream.
 
+mod attempts;
+mod health;
+mod statuses;
+
 use std::time::Duration;
 
+pub use attempts::{
+    Condition, HedgeSettings, InFlightSettings, Loss, QueueSettings, RetrySettings, TimeoutSettings,
+};
+pub use health::{BreakerSettings, HealthSettings};
 use portcullis_config::{
     Decode, Definitions, Diagnostics, Node, OrOff, Ranged, Spanned, Value, choices, settings,
 };
+pub use statuses::Statuses;
 
 settings! {
     /// A named group of endpoints that can stand in for each other.
@@ -13,10 +22,22 @@ settings! {
         pub endpoints: Spanned<Vec<EndpointSettings>>,
         /// Which of them a request goes to.
         pub balance: BalanceSettings = "least_requests",
+        /// For how long an endpoint that comes back gets less than its part; growing to all of it.
+        pub slow_start: OrOff<Spanned<Duration>> = "off",
         /// How long to wait.
         pub timeouts: TimeoutSettings = "{}",
         /// When to leave the upstream alone, and how to try it again.
         pub breaker: OrOff<BreakerSettings> = "{}",
+        /// When to leave one of its endpoints alone.
+        pub health: OrOff<HealthSettings> = "{}",
+        /// When to send a request again.
+        pub retries: OrOff<RetrySettings> = "off",
+        /// When to send a request a second time beside the first.
+        pub hedge: OrOff<HedgeSettings> = "off",
+        /// How many requests may be in flight at once, over all endpoints and workers.
+        pub max_in_flight: OrOff<InFlightSettings> = "off",
+        /// Requests that wait until fewer are in flight.
+        pub queue: Spanned<QueueSettings> = "{}",
         /// Connections that are kept for the next request.
         pub pool: PoolSettings = "{}",
     }
@@ -62,30 +83,6 @@ impl Decode for BalanceSettings {
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
         let (word, hash) = (BalanceWord::schema(definitions), HashSettings::schema(definitions));
         serde_json::json!({ "anyOf": [word, hash] })
-    }
-}
-
-settings! {
-    /// How long an upstream may take. More than that is a 504.
-    pub struct TimeoutSettings {
-        /// To accept a connection.
-        pub connect: Spanned<Duration> = "1s",
-        /// From the last byte of the request to the whole head of the answer.
-        pub request: Spanned<Duration> = "10s",
-        /// Between two pieces of a body, in either direction.
-        pub idle: Spanned<Duration> = "60s",
-    }
-}
-
-settings! {
-    /// When a sick upstream is left alone: one count for all its endpoints, routes and workers.
-    pub struct BreakerSettings {
-        /// Failures in a row that open it.
-        pub failures: Ranged<1, 100_000> = "5",
-        /// How long it stays open before it is tried again.
-        pub reset_after: Spanned<Duration> = "30s",
-        /// How many requests may try it at once then; as many successes close it.
-        pub probes: Ranged<1, 100_000> = "3",
     }
 }
 

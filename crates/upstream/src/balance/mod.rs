@@ -90,6 +90,17 @@ impl Load {
     }
 }
 
+/// What is chosen among: endpoints by their places.
+pub(crate) trait View {
+    /// Whether it may be chosen.
+    fn is_usable(&self, place: usize) -> bool;
+
+    fn load(&self, place: usize) -> Option<&Load>;
+
+    /// How much of its weight counts now, in percent: less than all while it starts slowly.
+    fn part(&self, place: usize) -> u32;
+}
+
 /// A worker's own part of the choice.
 pub(crate) struct Picker {
     balance: Balance,
@@ -121,44 +132,42 @@ impl Picker {
     }
 
     /// One of the endpoints that are usable; `key` is the hash of what it is to be chosen by.
-    pub(crate) fn pick<'l>(
-        &self,
-        usable: impl Fn(usize) -> bool,
-        load: impl Fn(usize) -> Option<&'l Load>,
-        key: Option<u64>,
-    ) -> Option<usize> {
-        let mut all = (0..self.weights.len()).filter(|place| usable(*place));
+    pub(crate) fn pick(&self, view: &impl View, key: Option<u64>) -> Option<usize> {
+        let mut all = self.usable(view, None);
         let first = all.next()?;
         if all.next().is_none() {
             return Some(first);
         }
-        let in_flight = |place| u64::from(load(place).map_or(0, Load::in_flight));
+        let in_flight = |place| u64::from(view.load(place).map_or(0, Load::in_flight));
         match (&self.balance, key) {
-            (Balance::RoundRobin, _) => self.in_turn(usable),
-            (Balance::LeastRequests, _) => self.better_of_two(usable, |place| in_flight(place) + 1),
+            (Balance::RoundRobin, _) => self.in_turn(view),
+            (Balance::LeastRequests, _) => self.better_of_two(view, |place| in_flight(place) + 1),
             (Balance::PeakEwma, _) => {
-                self.better_of_two(usable, |place| load(place).map_or(0, Load::cost))
+                self.better_of_two(view, |place| view.load(place).map_or(0, Load::cost))
             }
-            (Balance::Hash(_), Some(key)) => self.by_hash(usable, in_flight, key),
-            (Balance::Hash(_) | Balance::Random, _) => self.by_chance(usable),
+            (Balance::Hash(_), Some(key)) => self.by_hash(view, in_flight, key),
+            (Balance::Hash(_) | Balance::Random, _) => self.by_chance(view, None),
         }
     }
 
-    fn weight(&self, place: usize) -> u64 {
-        self.weights.get(place).copied().unwrap_or(1).into()
+    /// Places that may be chosen, but for one.
+    fn usable<V: View>(&self, view: &V, but: Option<usize>) -> impl Iterator<Item = usize> + Clone {
+        let fits = move |place: &usize| but != Some(*place) && view.is_usable(*place);
+        (0..self.weights.len()).filter(fits)
     }
 
-    fn total(&self, usable: impl Fn(usize) -> bool) -> u64 {
-        (0..self.weights.len()).filter(|place| usable(*place)).map(|place| self.weight(place)).sum()
+    fn weight(&self, view: &impl View, place: usize) -> u64 {
+        let weight = self.weights.get(place).copied().unwrap_or(1);
+        u64::from(weight) * u64::from(view.part(place))
     }
 
     /// Each goes ahead by its weight, the farthest has its turn and falls back by the sum of all.
-    fn in_turn(&self, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    fn in_turn(&self, view: &impl View) -> Option<usize> {
         let mut turns = self.turns.borrow_mut();
         let mut total = 0;
         let mut farthest: Option<(i64, usize)> = None;
-        for (place, turn) in turns.iter_mut().enumerate().filter(|(place, _)| usable(*place)) {
-            let weight = i64::try_from(self.weight(place)).unwrap_or(1);
+        for (place, turn) in turns.iter_mut().enumerate().filter(|(it, _)| view.is_usable(*it)) {
+            let weight = i64::try_from(self.weight(view, place)).unwrap_or(1);
             *turn += weight;
             total += weight;
             if farthest.is_none_or(|(known, _)| *turn > known) {
@@ -172,10 +181,11 @@ impl Picker {
         Some(place)
     }
 
-    fn by_chance(&self, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        let mut left = self.draw() % self.total(&usable).max(1);
-        (0..self.weights.len()).filter(|place| usable(*place)).find(|place| {
-            let weight = self.weight(*place);
+    fn by_chance(&self, view: &impl View, but: Option<usize>) -> Option<usize> {
+        let total: u64 = self.usable(view, but).map(|place| self.weight(view, place)).sum();
+        let mut left = self.draw() % total.max(1);
+        self.usable(view, but).find(|place| {
+            let weight = self.weight(view, *place);
             let found = left < weight;
             left = left.saturating_sub(weight);
             found
@@ -183,42 +193,37 @@ impl Picker {
     }
 
     /// Of two that are drawn by weight, the one that costs less for its weight.
-    fn better_of_two(
-        &self,
-        usable: impl Fn(usize) -> bool,
-        cost: impl Fn(usize) -> u64,
-    ) -> Option<usize> {
-        let one = self.by_chance(&usable)?;
-        let two = self.by_chance(|place| place != one && usable(place)).unwrap_or(one);
+    fn better_of_two(&self, view: &impl View, cost: impl Fn(usize) -> u64) -> Option<usize> {
+        let one = self.by_chance(view, None)?;
+        let two = self.by_chance(view, Some(one)).unwrap_or(one);
         // a/x < b/y, without a division
-        let cost = |place, other| u128::from(cost(place)) * u128::from(self.weight(other));
+        let cost = |place, other| u128::from(cost(place)) * u128::from(self.weight(view, other));
         Some(if cost(two, one) < cost(one, two) { two } else { one })
     }
 
     fn by_hash(
         &self,
-        usable: impl Fn(usize) -> bool,
+        view: &impl View,
         in_flight: impl Fn(usize) -> u64,
         key: u64,
     ) -> Option<usize> {
-        let places = (0..self.weights.len()).filter(|place| usable(*place));
-        let (weights, flying) = places.fold((0, 0), |(weights, flying), place| {
-            (weights + self.weight(place), flying + in_flight(place))
+        let (weights, flying) = self.usable(view, None).fold((0, 0), |(weights, flying), place| {
+            (weights + self.weight(view, place), flying + in_flight(place))
         });
         // At most 1.25 times its part of all requests, this one included.
         let has_room = |place| {
-            let most = (5 * (flying + 1) * self.weight(place)).div_ceil(4 * weights.max(1));
+            let most = (5 * (flying + 1) * self.weight(view, place)).div_ceil(4 * weights.max(1));
             in_flight(place) < most
         };
         let begin = self.ring.partition_point(|(point, _)| *point < key);
         let round = self.ring.iter().cycle().skip(begin).take(self.ring.len());
-        let mut near = round.map(|(_, place)| *place).filter(|place| usable(*place));
+        let mut near = round.map(|(_, place)| *place).filter(|place| view.is_usable(*place));
         let nearest = near.clone().next();
         near.find(|place| has_room(*place)).or(nearest)
     }
 
     /// A number that nobody can guess the next of is not needed here (splitmix64).
-    fn draw(&self) -> u64 {
+    pub(crate) fn draw(&self) -> u64 {
         let next = self.chance.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.chance.set(next);
         mixed(next)
@@ -253,119 +258,4 @@ fn mixed(mut bits: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAMES: [&str; 3] = ["a:80", "b:80", "c:80"];
-    const WEIGHTS: [u32; 3] = [1, 2, 5];
-
-    fn picker(balance: &Balance) -> Picker {
-        Picker::new(balance, NAMES.into_iter().zip(WEIGHTS), 7)
-    }
-
-    fn by_header() -> Balance {
-        Balance::Hash(Key(Reference::Header("x-user".into())))
-    }
-
-    /// How often each is chosen, by so many requests that end at once.
-    fn counts(picker: &Picker, requests: u64, usable: impl Fn(usize) -> bool) -> Vec<f64> {
-        let loads: [Load; 3] = Default::default();
-        let mut counts = vec![0.0; 3];
-        for number in 0..requests {
-            let key = hash(format!("user {number}").as_bytes());
-            let place = picker.pick(&usable, |place| loads.get(place), Some(key)).unwrap();
-            counts[place] += 1.0 / requests as f64;
-        }
-        counts
-    }
-
-    #[test]
-    fn weights_are_kept_within_two_percent() {
-        for balance in [Balance::RoundRobin, Balance::Random, by_header()] {
-            let counts = counts(&picker(&balance), 100_000, |_| true);
-            for (count, weight) in counts.iter().zip(WEIGHTS) {
-                // A ring of 100 points per weight is itself some percent off: it is judged as a share.
-                assert!((count - f64::from(weight) / 8.0).abs() < 0.02, "{balance:?}: {counts:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn turns_are_spread_evenly_and_skip_what_is_not_usable() {
-        let (picker, loads) = (picker(&Balance::RoundRobin), <[Load; 3]>::default());
-        let turn = |usable: &dyn Fn(usize) -> bool| {
-            picker.pick(usable, |place| loads.get(place), None).unwrap()
-        };
-        let turns: Vec<_> = (0..8).map(|_| turn(&|_| true)).collect();
-        assert_eq!(turns, [2, 1, 2, 0, 2, 2, 1, 2]);
-        assert!((0..20).all(|_| turn(&|place| place != 2) != 2));
-        assert_eq!(picker.pick(|_| false, |place| loads.get(place), None), None);
-    }
-
-    #[test]
-    fn who_has_less_to_do_gets_the_request() {
-        let names = ["a:80", "b:80"].into_iter().zip([1, 1]);
-        let (picker, loads) =
-            (Picker::new(&Balance::LeastRequests, names, 1), <[Load; 2]>::default());
-        for _ in 0..1000 {
-            let place = picker.pick(|_| true, |place| loads.get(place), None).unwrap();
-            loads[place].begin();
-            let [one, two] = loads.each_ref().map(|load| i64::from(load.in_flight()));
-            assert!((one - two).abs() <= 1, "{one} {two}");
-        }
-    }
-
-    #[test]
-    fn weights_count_in_what_is_less() {
-        let (picker, loads) = (picker(&Balance::LeastRequests), <[Load; 3]>::default());
-        for _ in 0..8000 {
-            loads[picker.pick(|_| true, |place| loads.get(place), None).unwrap()].begin();
-        }
-        for (load, weight) in loads.iter().zip(WEIGHTS) {
-            let share = f64::from(load.in_flight()) / 8000.0;
-            assert!((share - f64::from(weight) / 8.0).abs() < 0.02, "{share} of {weight}");
-        }
-    }
-
-    #[test]
-    fn a_slow_endpoint_gets_less_and_its_peak_fades() {
-        let names = ["a:80", "b:80"].into_iter().zip([1, 1]);
-        let (picker, loads) = (Picker::new(&Balance::PeakEwma, names, 1), <[Load; 2]>::default());
-        let second = Duration::from_secs(1);
-        loads[0].took(second, second);
-        loads[1].took(second / 100, second);
-        let pick = || picker.pick(|_| true, |place| loads.get(place), None).unwrap();
-        assert!((0..100).all(|_| pick() == 1));
-        for later in 2..120 {
-            loads[0].took(second / 1000, second * later);
-        }
-        assert!((0..100).all(|_| pick() == 0));
-    }
-
-    #[test]
-    fn a_value_keeps_its_endpoint_and_losing_one_moves_only_its_own() {
-        let (picker, loads) = (picker(&by_header()), <[Load; 3]>::default());
-        let pick = |number: u32, usable: &dyn Fn(usize) -> bool| {
-            let key = hash(&number.to_be_bytes());
-            picker.pick(usable, |place| loads.get(place), Some(key)).unwrap()
-        };
-        for number in 0..1000 {
-            let home = pick(number, &|_| true);
-            assert_eq!(pick(number, &|_| true), home);
-            let without = pick(number, &|place| place != 1);
-            assert!(without != 1 && (home == 1 || without == home));
-        }
-    }
-
-    #[test]
-    fn no_endpoint_of_a_ring_gets_much_more_than_its_part() {
-        let (picker, loads) = (picker(&by_header()), <[Load; 3]>::default());
-        let key = hash(b"everybody wants the same");
-        for _ in 0..800 {
-            loads[picker.pick(|_| true, |place| loads.get(place), Some(key)).unwrap()].begin();
-        }
-        for (load, weight) in loads.iter().zip(WEIGHTS) {
-            assert!(load.in_flight() <= 800 * weight * 5 / 32 + 1, "{}", load.in_flight());
-        }
-    }
-}
+mod tests;

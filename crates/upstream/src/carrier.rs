@@ -1,0 +1,73 @@
+//! The seam between deciding where a request goes and sending it there: connections, or in a
+//! simulation what behaves like them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use http::Method;
+use portcullis_core::Response;
+
+use crate::answer::{self, Home};
+use crate::attempt::{Attempt, Lost};
+use crate::deadline::Deadline;
+use crate::deliver::Held;
+use crate::request::Ready;
+use crate::set::Set;
+use crate::upstream::Upstream;
+
+/// One request to one endpoint.
+pub(crate) struct Errand<'e> {
+    pub(crate) upstream: &'e Upstream,
+    /// Of the endpoint in its set.
+    pub(crate) place: usize,
+    pub(crate) method: &'e Method,
+    pub(crate) begun: Instant,
+    pub(crate) deadline: Option<Deadline>,
+    /// Sends are counted here; this one is already.
+    pub(crate) sends: &'e Cell<u32>,
+    /// Whether a request is wanted back when its answer has this status.
+    pub(crate) wants_back: &'e dyn Fn(u16) -> bool,
+    pub(crate) held: Held,
+}
+
+pub(crate) trait Carrier {
+    /// Sends what is in `request`. What was lost, or answered in a way that makes it wanted back, is
+    /// in `request` again if it can be sent again.
+    fn carry(
+        &self,
+        errand: Errand<'_>,
+        request: &mut Option<Ready>,
+    ) -> impl Future<Output = Result<Response, Lost>>;
+}
+
+/// Over connections.
+impl Carrier for Set {
+    async fn carry(
+        &self,
+        errand: Errand<'_>,
+        request: &mut Option<Ready>,
+    ) -> Result<Response, Lost> {
+        let upstream = errand.upstream;
+        let Some(member) = self.members.get(errand.place) else {
+            return Err(Lost::Connect("it is gone".to_owned()));
+        };
+        let progress = request.as_ref().and_then(|request| request.body().progress());
+        let attempt = Attempt {
+            pool: &member.pool,
+            endpoint: &member.endpoint,
+            timeouts: &upstream.timeouts,
+            metrics: &upstream.metrics,
+            deadline: errand.deadline,
+            sends: errand.sends,
+        };
+        let (head, mut connection) = attempt.run(request, errand.begun).await?;
+        match (errand.wants_back)(head.status.as_u16()) {
+            true => *request = connection.take_back(),
+            false => connection.let_go(),
+        }
+        let home = Home { pool: Rc::clone(&member.pool), connection, _held: errand.held };
+        let idle = upstream.timeouts.idle;
+        Ok(answer::receive(head, errand.method, home, progress, idle, errand.deadline))
+    }
+}

@@ -1,0 +1,319 @@
+//! The way of one request: through the overload's gate and the breaker to an endpoint, and to
+//! another one when that did not work and may be tried.
+//!
+//! ```text
+//! slot ─▶ choose ─▶ breaker ─▶ attempt ─▶ answer
+//!           ▲                     │
+//!           └── wait ◀── again? ◀─┘ lost, or an answer that is to be asked for again
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use http::header::HOST;
+use portcullis_core::{Problem, Response, Worker};
+
+use crate::attempt::{Lost, Outcome};
+use crate::balance::Balance;
+use crate::carrier::{Carrier, Errand};
+use crate::deadline::Deadline;
+use crate::endpoint::InFlight;
+use crate::overload::Slot;
+use crate::request::Ready;
+use crate::retry::{asked_for, may_repeat};
+use crate::set::{Picked, Set, Tried, Wish};
+use crate::trial::Trial;
+use crate::upstream::{How, Unsent, Upstream};
+
+/// Sends of one request when no `retries` are set: one more when nobody accepts a connection, or
+/// when it tried an endpoint that was set aside.
+const WITHOUT_RETRIES: u32 = 2;
+
+/// Why there is no answer.
+pub struct Failure {
+    pub problem: Problem,
+    /// The request, when no byte of it was sent: it can go elsewhere.
+    pub unsent: Option<Unsent>,
+}
+
+/// What keeps a place for as long as an answer lasts.
+pub(crate) struct Held {
+    pub(crate) _in_flight: Option<InFlight>,
+    pub(crate) _slot: Option<Rc<Slot>>,
+}
+
+/// A request on its way.
+pub(crate) struct Delivery<'d, C> {
+    pub(crate) upstream: &'d Upstream,
+    pub(crate) worker: &'d Worker,
+    pub(crate) set: &'d Set,
+    carrier: &'d C,
+    how: How,
+    pub(crate) method: Method,
+    /// Sending it twice does no harm, or is wanted.
+    is_repeatable: bool,
+    deadline: Option<Deadline>,
+    slot: RefCell<Option<Rc<Slot>>>,
+    sends: Cell<u32>,
+    /// Some of it may have reached an endpoint.
+    has_reached: Cell<bool>,
+    endpoint: RefCell<Option<Arc<str>>>,
+}
+
+/// What came of an attempt.
+pub(crate) enum Ended {
+    Answered(Response),
+    Lost(Lost, Arc<str>),
+}
+
+impl Ended {
+    fn into_result(self) -> Result<Response, Problem> {
+        match self {
+            Self::Answered(response) => Ok(response),
+            Self::Lost(lost, label) => Err(lost.problem(&label)),
+        }
+    }
+}
+
+impl<'d, C: Carrier> Delivery<'d, C> {
+    pub(crate) fn new(
+        upstream: &'d Upstream,
+        worker: &'d Worker,
+        set: &'d Set,
+        carrier: &'d C,
+        how: How,
+        request: &Ready,
+    ) -> Self {
+        let method = request.method().clone();
+        Self {
+            upstream,
+            worker,
+            set,
+            carrier,
+            how,
+            is_repeatable: may_repeat(&method, how.retry_non_idempotent),
+            method,
+            deadline: Deadline::of(request.headers(), upstream.timeouts.deadline),
+            slot: RefCell::default(),
+            sends: Cell::new(0),
+            has_reached: Cell::new(false),
+            endpoint: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn sends(&self) -> u32 {
+        self.sends.get()
+    }
+
+    /// The endpoint that was asked last.
+    pub(crate) fn endpoint(&self) -> Option<Arc<str>> {
+        self.endpoint.borrow().clone()
+    }
+
+    pub(crate) fn answered_by(&self, endpoint: Option<Arc<str>>) {
+        self.endpoint.replace(endpoint);
+    }
+
+    pub(crate) async fn run(&self, request: Ready) -> Result<Response, Failure> {
+        let mut request = Some(request);
+        let result = self.attempts(&mut request).await;
+        result.map_err(|problem| {
+            // What may have reached somebody is not sent elsewhere as well.
+            let unsent = request.filter(|_| !self.has_reached.get());
+            Failure { problem, unsent: unsent.map(|request| Unsent { request, how: self.how }) }
+        })
+    }
+
+    async fn attempts(&self, request: &mut Option<Ready>) -> Result<Response, Problem> {
+        if self.set.members.is_empty() {
+            return Err(self.upstream.nowhere());
+        }
+        self.enter().await?;
+        let mut tried = Tried::new();
+        let mut last = None;
+        loop {
+            let now = self.worker.clock.now();
+            let Some(picked) = self.choose(&tried, now) else { break };
+            let permit = match self.upstream.breaker.as_ref().map(|it| it.admit(now)).transpose() {
+                Ok(permit) => permit,
+                // It opened between attempts: the last answer goes back.
+                Err(refused) => return last.map_or(Err(refused), Ended::into_result),
+            };
+            if let (true, Some(budget)) = (tried.is_empty(), &self.upstream.budget) {
+                budget.first(self.upstream.since(now));
+            }
+            tried.push(picked.place);
+            let trial = Trial::new(self.upstream, self.set, &picked, permit);
+            let ended = match self.hedge_after(&tried, request.as_ref()) {
+                None => self.once(trial, request, &tried).await,
+                Some(after) => self.hedged(after, trial, request, &mut tried).await,
+            };
+            let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let again =
+                request.as_ref().and_then(|_| self.again(&ended, attempts, picked.on_trial));
+            let Some(wait) = again else { return ended.into_result() };
+            self.upstream.metrics.retried.inc();
+            last = Some(ended);
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
+        last.map_or_else(|| Err(self.upstream.nowhere()), Ended::into_result)
+    }
+
+    /// Waits for a slot where there is a limit.
+    async fn enter(&self) -> Result<(), Problem> {
+        let Some(overload) = &self.upstream.overload else { return Ok(()) };
+        let entered = overload.enter(self.deadline.map(|deadline| deadline.left())).await;
+        let slot = entered.inspect_err(|_| self.upstream.metrics.overloaded.inc())?;
+        *self.slot.borrow_mut() = Some(Rc::new(slot));
+        Ok(())
+    }
+
+    /// An endpoint that was not tried; with `retries`, when all were, any.
+    pub(crate) fn choose(&self, tried: &[usize], now: Instant) -> Option<Picked<'d>> {
+        let affinity = self.how.affinity;
+        let can_repeat = self.is_repeatable;
+        let wish = Wish { tried, affinity, can_repeat, now: self.upstream.since(now) };
+        let picked = self.set.pick(self.upstream, &wish);
+        picked.or_else(|| {
+            self.upstream.retries.as_ref()?;
+            self.set.pick(self.upstream, &Wish { tried: &[], ..wish })
+        })
+    }
+
+    /// One attempt, from its departure to its end in all books.
+    pub(crate) async fn once(
+        &self,
+        trial: Trial<'d>,
+        request: &mut Option<Ready>,
+        tried: &[usize],
+    ) -> Ended {
+        let mut trial = trial;
+        let (place, pool) = (trial.place, trial.pool);
+        let label = &pool.label;
+        if let Some(outgoing) = request.as_mut() {
+            if !self.how.keeps_host {
+                outgoing.headers_mut().insert(HOST, pool.host.clone());
+            }
+            if let Some(deadline) = &self.deadline {
+                let pass = self.upstream.timeouts.pass_deadline;
+                deadline.tell(outgoing.headers_mut(), pass.then_some(&self.worker.clock));
+            }
+        }
+        self.endpoint.replace(Some(Arc::clone(label)));
+        self.sends.set(self.sends.get() + 1);
+        let begun = self.worker.clock.now();
+        let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+        let wants_back = |status| self.asks_again(status, attempts, trial.on_trial);
+        let errand = Errand {
+            upstream: self.upstream,
+            place,
+            method: &self.method,
+            begun,
+            deadline: self.deadline,
+            sends: &self.sends,
+            wants_back: &wants_back,
+            held: self.hold(place),
+        };
+        let carried = self.carrier.carry(errand, request).await;
+        let now = self.worker.clock.now();
+        let nothing_sent = matches!(&carried, Err(lost) if lost.before_sending());
+        self.has_reached.set(self.has_reached.get() || !nothing_sent);
+        match carried {
+            Ok(response) => {
+                self.told(place, now.saturating_duration_since(begun), now);
+                let status = response.status().as_u16();
+                let outcome = Outcome::of_status(status, &self.upstream.failures);
+                trial.end(outcome, now, || format!("{label}: answered {status}"));
+                Ended::Answered(response)
+            }
+            Err(lost) => {
+                trial.end(lost.outcome(), now, || format!("{label}: {}", lost.reason()));
+                Ended::Lost(lost, Arc::clone(label))
+            }
+        }
+    }
+
+    /// Counts a request as something that the endpoint has to do, where that is looked at.
+    fn hold(&self, place: usize) -> Held {
+        let counts = self.upstream.balance.looks_at_load() && self.set.members.len() > 1;
+        let member = self.set.members.get(place).filter(|_| counts);
+        let in_flight = member.map(|member| InFlight::begin(&member.endpoint));
+        Held { _in_flight: in_flight, _slot: self.slot.borrow().clone() }
+    }
+
+    /// Tells how long an answer took to those who want to know.
+    fn told(&self, place: usize, took: Duration, now: Instant) {
+        let upstream = self.upstream;
+        if upstream.balance == Balance::PeakEwma
+            && let Some(member) = self.set.members.get(place)
+        {
+            member.endpoint.load.took(took, upstream.since(now));
+        }
+        if upstream.hedge.is_some() {
+            upstream.most.took(took);
+        }
+        if let Some(overload) = &upstream.overload {
+            overload.took(took, upstream.since(now));
+        }
+    }
+
+    /// Whether an answer of this status may be asked for again.
+    fn asks_again(&self, status: u16, attempts: u32, on_trial: bool) -> bool {
+        let retries = self.upstream.retries.as_ref();
+        let fails = Outcome::of_status(status, &self.upstream.failures).is_failure();
+        self.is_repeatable
+            && (on_trial && fails && attempts < WITHOUT_RETRIES
+                || retries.is_some_and(|it| attempts < it.attempts && it.when.answered(status)))
+    }
+
+    /// Whether there is to be one more attempt, and after which wait.
+    fn again(&self, ended: &Ended, attempts: u32, on_trial: bool) -> Option<Duration> {
+        let retries = self.upstream.retries.as_ref();
+        let most = retries.map_or(WITHOUT_RETRIES, |retries| retries.attempts.max(WITHOUT_RETRIES));
+        if attempts >= most || self.deadline.is_some_and(|deadline| deadline.left().is_zero()) {
+            return None;
+        }
+        let untried = self.set.members.len() > attempts as usize;
+        let (nothing_sent, fits, asked) = match ended {
+            Ended::Lost(lost, _) => {
+                let nothing_sent = lost.before_sending();
+                // Where nobody listens, or nobody was known to, another one is asked at once.
+                let fails = lost.outcome().is_failure();
+                if untried && (nothing_sent || on_trial && fails && self.is_repeatable) {
+                    return Some(Duration::ZERO);
+                }
+                (nothing_sent, retries.is_some_and(|it| it.when.lost(lost)), None)
+            }
+            Ended::Answered(response) => {
+                let status = response.status().as_u16();
+                if untried && on_trial && self.asks_again(status, attempts, true) {
+                    return Some(Duration::ZERO);
+                }
+                let fits = retries.is_some_and(|it| it.when.answered(status));
+                (false, fits, asked_for(response.headers()))
+            }
+        };
+        let retries = retries.filter(|it| attempts < it.attempts && fits)?;
+        if !(nothing_sent || self.is_repeatable) {
+            return None;
+        }
+        let wait = retries.wait(attempts, asked, self.set.chance());
+        let left = self.deadline.map_or(self.upstream.timeouts.request, |deadline| deadline.left());
+        (wait < left && self.afford()).then_some(wait)
+    }
+
+    /// Takes one more attempt out of the budget.
+    pub(crate) fn afford(&self) -> bool {
+        let now = self.upstream.since(self.worker.clock.now());
+        let affords = self.upstream.budget.as_ref().is_none_or(|budget| budget.take(now));
+        if !affords {
+            self.upstream.metrics.unbudgeted.inc();
+        }
+        affords
+    }
+}

@@ -1,0 +1,124 @@
+//! Active health: the gateway asks each endpoint itself, again and again, beside the requests.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::header::USER_AGENT;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method};
+use portcullis_core::Body;
+
+use crate::attempt::Lost;
+use crate::connection::{Connection, Counted, Sent};
+use crate::endpoint::Endpoint;
+use crate::request::{self, Outbound};
+use crate::settings::Statuses;
+use crate::upstream::Upstream;
+
+/// What is asked for, and how answers are judged.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ProbePlan {
+    pub(crate) path: PathAndQuery,
+    pub(crate) statuses: Vec<Statuses>,
+    pub(crate) every: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) unhealthy_after: u32,
+    pub(crate) healthy_after: u32,
+    pub(crate) port: Option<u16>,
+}
+
+/// An endpoint and its last answers: how many were good, or else bad, in a row.
+struct Row {
+    endpoint: Arc<Endpoint>,
+    good: bool,
+    count: u32,
+}
+
+/// Asks for as long as anybody holds the upstream.
+pub(crate) async fn keep_probed(upstream: Weak<Upstream>) {
+    let mut rows: Vec<Row> = Vec::new();
+    let mut chance = 0_u64;
+    loop {
+        let Some(held) = upstream.upgrade() else { return };
+        let Some(plan) = held.probe.clone() else { return };
+        let endpoints = held.sources.endpoints();
+        rows.retain(|row| endpoints.iter().any(|(it, _)| Arc::ptr_eq(it, &row.endpoint)));
+        for (endpoint, _) in endpoints {
+            if !rows.iter().any(|row| Arc::ptr_eq(&row.endpoint, &endpoint)) {
+                rows.push(Row { endpoint, good: true, count: 0 });
+            }
+        }
+        let answers = join_all(rows.iter().map(|row| ask(&row.endpoint, &plan))).await;
+        for (row, answer) in rows.iter_mut().zip(answers) {
+            row.judge(answer, &plan, &held);
+        }
+        // A tenth more or less, so that gateways do not ask at the same moment.
+        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(address(&held));
+        let tenth = plan.every / 10;
+        let jitter = (2 * tenth).mul_f64((chance >> 40) as f64 / f64::from(1 << 24));
+        drop(held);
+        tokio::time::sleep(plan.every - tenth + jitter).await;
+    }
+}
+
+/// A number that differs between processes.
+fn address(upstream: &Arc<Upstream>) -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(&upstream.name)
+}
+
+impl Row {
+    fn judge(&mut self, answer: Result<(), String>, plan: &ProbePlan, upstream: &Upstream) {
+        let good = answer.is_ok();
+        self.count = if good == self.good { self.count.saturating_add(1) } else { 1 };
+        self.good = good;
+        let enough = if good { plan.healthy_after } else { plan.unhealthy_after };
+        let now = upstream.since(upstream.clock.now());
+        if self.count < enough || !self.endpoint.health.probed(good, now) {
+            return;
+        }
+        self.endpoint.metrics.healthy.set(good.into());
+        let (upstream, endpoint) = (&upstream.name, &self.endpoint.label);
+        match answer {
+            Ok(()) => tracing::info!(%upstream, %endpoint, "an endpoint is healthy again"),
+            Err(why) => tracing::warn!(%upstream, %endpoint, why, "an endpoint is unhealthy"),
+        }
+    }
+}
+
+/// Asks once, on a connection of its own.
+async fn ask(endpoint: &Endpoint, plan: &ProbePlan) -> Result<(), String> {
+    let asked = async {
+        let mut socket = endpoint.socket;
+        socket.set_port(plan.port.unwrap_or(socket.port()));
+        let open = Counted::new(&Rc::new(Cell::new(0)));
+        let mut connection = Connection::open(socket, plan.timeout, open).await?;
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
+        let outbound = Outbound {
+            method: Method::GET,
+            path_and_query: plan.path.clone(),
+            headers,
+            host: Some(endpoint.host.clone()),
+            affinity: None,
+            retry_non_idempotent: false,
+            body: Body::Empty,
+        };
+        let request =
+            request::write(outbound, 0).map_err(|it| Lost::Request(it.detail().into()))?;
+        match connection.send(request).await {
+            Sent::Answered(head) => Ok(head.status.as_u16()),
+            Sent::Unsent => Err(Lost::Reset("closed at once".to_owned())),
+            Sent::Unheard(lost) | Sent::Lost(lost) => Err(lost),
+        }
+    };
+    match tokio::time::timeout(plan.timeout, asked).await {
+        Ok(Ok(status)) if plan.statuses.iter().any(|it| it.contain(status)) => Ok(()),
+        Ok(Ok(status)) => Err(format!("answered {status}")),
+        Ok(Err(lost)) => Err(lost.reason()),
+        Err(_) => Err(format!("no answer within {:?}", plan.timeout)),
+    }
+}

@@ -1,0 +1,143 @@
+//! The endpoints that one worker chooses among, as they are now, and the choice: who is healthy, who
+//! is on trial, and what happens when hardly anybody is healthy.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::Worker;
+use smallvec::SmallVec;
+
+use crate::balance::{Load, Picker, View};
+use crate::endpoint::Endpoint;
+use crate::health::Standing;
+use crate::pool::Pool;
+use crate::upstream::Upstream;
+
+/// An endpoint and this worker's connections to it.
+pub(crate) struct Member {
+    pub(crate) endpoint: Arc<Endpoint>,
+    pub(crate) pool: Rc<Pool>,
+}
+
+/// An upstream's endpoints at some time.
+pub(crate) struct Set {
+    pub(crate) generation: u64,
+    pub(crate) members: Vec<Member>,
+    picker: Picker,
+}
+
+/// Places that a request went to.
+pub(crate) type Tried = SmallVec<[usize; 4]>;
+
+/// What matters of a request for where it goes.
+pub(crate) struct Wish<'w> {
+    pub(crate) tried: &'w [usize],
+    pub(crate) affinity: Option<u64>,
+    /// It can be sent again: it may try an endpoint that was set aside.
+    pub(crate) can_repeat: bool,
+    /// The present, as health counts it.
+    pub(crate) now: Duration,
+}
+
+/// Where a request goes.
+pub(crate) struct Picked<'s> {
+    pub(crate) place: usize,
+    pub(crate) member: &'s Member,
+    /// It tries an endpoint that was set aside.
+    pub(crate) on_trial: bool,
+}
+
+impl Set {
+    /// The endpoints of now; pools of those that were there `before` are kept.
+    pub(crate) fn new(upstream: &Upstream, worker: &Worker, before: &[Member]) -> Self {
+        let generation = upstream.sources.generation();
+        let endpoints = upstream.sources.endpoints();
+        let names = endpoints.iter().map(|(endpoint, weight)| (&*endpoint.label, *weight));
+        let picker = Picker::new(&upstream.balance, names, worker.index as u64);
+        let member = |(endpoint, _): (Arc<Endpoint>, u32)| {
+            let kept = before.iter().find(|member| Arc::ptr_eq(&member.endpoint, &endpoint));
+            let pool = kept.map_or_else(
+                || Pool::new(&endpoint, upstream.pool, &worker.clock),
+                |member| Rc::clone(&member.pool),
+            );
+            Member { endpoint, pool }
+        };
+        Self { generation, members: endpoints.into_iter().map(member).collect(), picker }
+    }
+
+    /// Chooses an endpoint that was not tried yet.
+    pub(crate) fn pick(&self, upstream: &Upstream, wish: &Wish<'_>) -> Option<Picked<'_>> {
+        if let ([member], []) = (self.members.as_slice(), wish.tried) {
+            return Some(Picked { place: 0, member, on_trial: false });
+        }
+        let slow_start = upstream.slow_start;
+        let mut view = Candidates { set: self, wish, slow_start, all: false, lost: None };
+        let healthy = self.members.iter().filter(|member| member.endpoint.health.is_in_use());
+        let share = healthy.count() as u64 * 10_000;
+        view.all = share < self.members.len() as u64 * u64::from(upstream.panic_below);
+        while !view.all {
+            let Some(place) = self.picker.pick(&view, wish.affinity) else { break };
+            let member = self.members.get(place)?;
+            let health = &member.endpoint.health;
+            match health.standing(wish.now, wish.can_repeat) {
+                Standing::OnTrial if health.claim(wish.now, upstream.timeouts.request) => {
+                    return Some(Picked { place, member, on_trial: true });
+                }
+                // Another worker was faster.
+                Standing::OnTrial if view.lost.is_none() => view.lost = Some(place),
+                _ => return Some(Picked { place, member, on_trial: false }),
+            }
+        }
+        view.all = true;
+        let place = self.picker.pick(&view, wish.affinity)?;
+        Some(Picked { place, member: self.members.get(place)?, on_trial: false })
+    }
+
+    /// Any number, for whoever needs chance.
+    pub(crate) fn chance(&self) -> u64 {
+        self.picker.draw()
+    }
+
+    /// Whether one more endpoint may be set aside: at most half are, rounded down.
+    pub(crate) fn has_room_aside(&self) -> bool {
+        let aside = self.members.iter().filter(|member| !member.endpoint.health.is_in_use());
+        aside.count() < self.members.len() / 2
+    }
+}
+
+/// What is chosen among for one request.
+struct Candidates<'s> {
+    set: &'s Set,
+    wish: &'s Wish<'s>,
+    slow_start: Option<Duration>,
+    /// Whatever their health.
+    all: bool,
+    /// A trial that somebody else has got.
+    lost: Option<usize>,
+}
+
+impl Candidates<'_> {
+    fn endpoint(&self, place: usize) -> Option<&Endpoint> {
+        self.set.members.get(place).map(|member| &*member.endpoint)
+    }
+}
+
+impl View for Candidates<'_> {
+    fn is_usable(&self, place: usize) -> bool {
+        let fits = |endpoint: &Endpoint| {
+            let standing = endpoint.health.standing(self.wish.now, self.wish.can_repeat);
+            self.all || standing != Standing::Aside && self.lost != Some(place)
+        };
+        !self.wish.tried.contains(&place) && self.endpoint(place).is_some_and(fits)
+    }
+
+    fn load(&self, place: usize) -> Option<&Load> {
+        self.endpoint(place).map(|endpoint| &endpoint.load)
+    }
+
+    fn part(&self, place: usize) -> u32 {
+        let part = |(endpoint, slow): (&Endpoint, _)| endpoint.health.part(self.wish.now, slow);
+        self.endpoint(place).zip(self.slow_start).map_or(100, part)
+    }
+}

@@ -1,0 +1,87 @@
+//! An attempt that is out: counted once, in the metrics, by the breaker and in its endpoint's health,
+//! also when its future is dropped.
+
+use std::time::Instant;
+
+use portcullis_core::breaker::Permit;
+
+use crate::attempt::Outcome;
+use crate::pool::Pool;
+use crate::set::{Picked, Set};
+use crate::upstream::Upstream;
+
+/// Until [`Trial::end`] or the drop.
+pub(crate) struct Trial<'t> {
+    upstream: &'t Upstream,
+    set: &'t Set,
+    pub(crate) place: usize,
+    pub(crate) pool: &'t Pool,
+    /// It tries an endpoint that was set aside.
+    pub(crate) on_trial: bool,
+    permit: Option<Permit<'t>>,
+    ended: bool,
+}
+
+impl<'t> Trial<'t> {
+    pub(crate) fn new(
+        upstream: &'t Upstream,
+        set: &'t Set,
+        picked: &Picked<'t>,
+        permit: Option<Permit<'t>>,
+    ) -> Self {
+        let (place, on_trial) = (picked.place, picked.on_trial);
+        Self { upstream, set, place, pool: &picked.member.pool, on_trial, permit, ended: false }
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome, now: Instant, reason: impl FnOnce() -> String) {
+        self.ended = true;
+        self.upstream.metrics.attempt(outcome);
+        self.judge(outcome, now);
+        let (Some(permit), Some(breaker)) = (self.permit.take(), &self.upstream.breaker) else {
+            return;
+        };
+        let step = match outcome {
+            Outcome::Answered => permit.success(now),
+            Outcome::Client | Outcome::Stale => None, // dropping the permit says it all
+            _ => permit.failure(now),
+        };
+        if let Some(step) = step {
+            breaker.moved(step, reason());
+        }
+    }
+
+    /// What it says of the endpoint's health, where there are others to go to.
+    fn judge(&self, outcome: Outcome, now: Instant) {
+        let Some(member) = self.set.members.get(self.place) else { return };
+        if !self.upstream.is_judged || self.set.members.len() < 2 {
+            return;
+        }
+        let (endpoint, since) = (&member.endpoint, self.upstream.since(now));
+        let (upstream, label) = (&self.upstream.name, &endpoint.label);
+        match outcome {
+            Outcome::Client | Outcome::Stale => {}
+            Outcome::Answered => {
+                if endpoint.health.succeeded(since) {
+                    endpoint.metrics.healthy.set(1);
+                    tracing::info!(%upstream, endpoint = %label, "an endpoint is in use again");
+                }
+            }
+            _ => {
+                let has_room = || self.set.has_room_aside();
+                if let Some(aside) = endpoint.health.failed(since, self.on_trial, has_room) {
+                    endpoint.metrics.set_aside.inc();
+                    endpoint.metrics.healthy.set(0);
+                    tracing::warn!(%upstream, endpoint = %label, ?aside, "an endpoint is set aside");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(Outcome::Client, self.upstream.clock.now(), String::new);
+        }
+    }
+}
