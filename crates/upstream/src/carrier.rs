@@ -8,10 +8,11 @@ use std::time::Instant;
 use http::Method;
 use portcullis_core::Response;
 
-use crate::answer::{self, Home};
+use crate::answer::{self, Home, Patience};
 use crate::attempt::{Attempt, Lost};
 use crate::deadline::Deadline;
 use crate::deliver::Held;
+use crate::h2::Shared;
 use crate::request::Ready;
 use crate::set::Set;
 use crate::upstream::Upstream;
@@ -61,13 +62,21 @@ impl Carrier for Set {
             deadline: errand.deadline,
             sends: errand.sends,
         };
+        let (idle, deadline) = (upstream.timeouts.idle, errand.deadline);
+        let patience = Patience { progress, idle, deadline };
+        if let Some(streams) = &member.pool.streams {
+            let answered = attempt.share(streams, request, errand.begun, errand.wants_back).await?;
+            let ((mut head, incoming), stream) = (answered.0.into_parts(), answered.1);
+            answer::clean(&mut head.headers);
+            let body = answer::body(Shared::new(incoming, stream, errand.held), patience);
+            return Ok(Response::from_parts(head, body));
+        }
         let (head, mut connection) = attempt.run(request, errand.begun).await?;
         match (errand.wants_back)(head.status.as_u16()) {
             true => *request = connection.take_back(),
             false => connection.let_go(),
         }
         let home = Home { pool: Rc::clone(&member.pool), connection, _held: errand.held };
-        let idle = upstream.timeouts.idle;
-        Ok(answer::receive(head, errand.method, home, progress, idle, errand.deadline))
+        Ok(answer::receive(head, errand.method, home, patience))
     }
 }

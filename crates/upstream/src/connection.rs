@@ -297,7 +297,7 @@ fn of_body(error: &BodyError) -> Lost {
 }
 
 /// An error and what is behind it, in one line.
-fn causes(error: &dyn Error) -> String {
+pub(crate) fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

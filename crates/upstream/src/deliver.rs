@@ -19,7 +19,7 @@ use portcullis_core::{Problem, Response, Worker};
 use crate::attempt::{Lost, Outcome};
 use crate::balance::Balance;
 use crate::carrier::{Carrier, Errand};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, has_failed, is_grpc};
 use crate::endpoint::InFlight;
 use crate::overload::Slot;
 use crate::request::Ready;
@@ -227,7 +227,10 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             Ok(response) => {
                 self.told(place, now.saturating_duration_since(begun), now);
                 let status = response.status().as_u16();
-                let outcome = Outcome::of_status(status, &self.upstream.failures);
+                let outcome = match Outcome::of_status(status, &self.upstream.failures) {
+                    Outcome::Answered if self.is_grpc_failure(&response) => Outcome::ServerError,
+                    outcome => outcome,
+                };
                 trial.end(outcome, now, || format!("{label}: answered {status}"));
                 Ended::Answered(response)
             }
@@ -236,6 +239,12 @@ impl<'d, C: Carrier> Delivery<'d, C> {
                 Ended::Lost(lost, Arc::clone(label))
             }
         }
+    }
+
+    /// A gRPC call that failed at once says so in its head.
+    fn is_grpc_failure(&self, response: &Response) -> bool {
+        let headers = response.headers();
+        self.upstream.pool.max_streams.is_some() && is_grpc(headers) && has_failed(headers)
     }
 
     /// Counts a request as something that the endpoint has to do, where that is looked at.

@@ -19,6 +19,7 @@ mod deliver;
 mod endpoint;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod h2;
 mod health;
 mod hedge;
 mod metrics;
@@ -37,6 +38,7 @@ mod trial;
 mod upstream;
 
 pub use deliver::Failure;
+pub use h2::OnWorker;
 pub use metrics::METRICS;
 pub use names::NameServers;
 pub use plan::UpstreamPlan;

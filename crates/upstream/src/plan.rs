@@ -22,7 +22,7 @@ use crate::probe::{ProbePlan, keep_probed};
 use crate::retry::{Retries, When};
 use crate::settings::{
     BalanceSettings, BalanceWord, BreakerSettings, Condition, EndpointSettings, HealthSettings,
-    InFlightSettings, Loss, RetrySettings, Statuses, TimeoutSettings, UpstreamSettings,
+    InFlightSettings, Loss, Protocol, RetrySettings, Statuses, TimeoutSettings, UpstreamSettings,
 };
 use crate::upstream::Upstream;
 
@@ -68,16 +68,17 @@ impl UpstreamPlan {
     ) -> Option<Self> {
         let endpoints = endpoints(name, &settings.endpoints, span, out);
         let balance = balance(&settings.balance, out);
+        let is_h2 = settings.protocol == Protocol::H2;
         let timeouts = timeouts(&settings.timeouts, out);
         let slow_start = optional(settings.slow_start.on(), |it| wait(it, out));
         let breaker = optional(settings.breaker.on(), |it| breaker(it, out));
-        let probe = optional(settings.health.on(), |it| probe(it, out)).map(Option::flatten);
+        let probe = optional(settings.health.on(), |it| probe(it, is_h2, out)).map(Option::flatten);
         let retries = optional(settings.retries.on(), |it| retries(it, out));
         let hedge = optional(settings.hedge.on(), |it| {
             optional(it.after.as_ref(), |after| wait(after, out)).map(|after| Hedge { after })
         });
         let in_flight = in_flight(settings, out);
-        let idle_timeout = wait(&settings.pool.idle_timeout, out);
+        let pool = pool(settings, out);
         let default_failures = || BreakerSettings::defaults().map(|it| it.statuses);
         let failures = settings.breaker.on().map(|it| it.statuses.clone());
         let health = settings.health.on();
@@ -95,10 +96,7 @@ impl UpstreamPlan {
             retries: retries?,
             hedge: hedge?,
             in_flight: in_flight?,
-            pool: Limits {
-                max_idle: settings.pool.max_idle.as_usize(),
-                idle_timeout: idle_timeout?,
-            },
+            pool: pool?,
         })
     }
 
@@ -202,7 +200,11 @@ fn breaker(settings: &BreakerSettings, out: &mut Diagnostics) -> Option<Breaker>
     })
 }
 
-fn probe(settings: &HealthSettings, out: &mut Diagnostics) -> Option<Option<ProbePlan>> {
+fn probe(
+    settings: &HealthSettings,
+    is_h2: bool,
+    out: &mut Diagnostics,
+) -> Option<Option<ProbePlan>> {
     let Some(path) = &settings.path else {
         let port = settings.port.as_ref().map_or(Span::default(), |port| port.span);
         for (key, span) in [
@@ -234,6 +236,7 @@ fn probe(settings: &HealthSettings, out: &mut Diagnostics) -> Option<Option<Prob
         unhealthy_after: u32::try_from(settings.unhealthy_after.get()).ok()?,
         healthy_after: u32::try_from(settings.healthy_after.get()).ok()?,
         port: settings.port.as_ref().and_then(|port| u16::try_from(port.get()).ok()),
+        is_h2,
     }))
 }
 
@@ -260,6 +263,24 @@ fn retries(settings: &RetrySettings, out: &mut Diagnostics) -> Option<Retries> {
         replay_limit: settings.replay_limit.0,
         backoff: backoff?,
         max_backoff: max_backoff?,
+    })
+}
+
+fn pool(settings: &UpstreamSettings, out: &mut Diagnostics) -> Option<Limits> {
+    let pool = &settings.pool;
+    let is_h2 = settings.protocol == Protocol::H2;
+    let (key, span) = match is_h2 {
+        true => ("max_idle", pool.max_idle.span),
+        false => ("max_streams", pool.max_streams.span),
+    };
+    if span != Span::default() {
+        let protocol = settings.protocol.as_str();
+        out.error(span, format!("`{key}` has no effect with protocol {protocol}"));
+    }
+    Some(Limits {
+        max_idle: pool.max_idle.as_usize(),
+        idle_timeout: wait(&pool.idle_timeout, out)?,
+        max_streams: is_h2.then(|| pool.max_streams.as_usize()),
     })
 }
 

@@ -13,6 +13,7 @@ use portcullis_core::{Clock, Worker};
 use crate::attempt::Lost;
 use crate::connection::{Connection, Counted, Readiness};
 use crate::endpoint::Endpoint;
+use crate::h2::Streams;
 use crate::metrics::UpstreamMetrics;
 use crate::set::{Member, Set};
 use crate::upstream::Upstream;
@@ -29,6 +30,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub(crate) struct Limits {
     pub(crate) max_idle: usize,
     pub(crate) idle_timeout: Duration,
+    /// Requests that share a connection of HTTP/2; `None`: HTTP/1.1.
+    pub(crate) max_streams: Option<usize>,
 }
 
 /// What one worker has of an upstream: its endpoints as they are now, with connections to each.
@@ -44,6 +47,8 @@ pub(crate) struct Pool {
     pub(crate) label: Arc<str>,
     pub(crate) host: HeaderValue,
     idle: RefCell<Vec<Idle>>,
+    /// Of HTTP/2.
+    pub(crate) streams: Option<Streams>,
     open: Rc<Cell<usize>>,
     limits: Limits,
     clock: Clock,
@@ -87,9 +92,8 @@ impl Pools {
         let (mut open, mut idle) = (0, 0);
         let set = Rc::clone(&self.set.borrow());
         for Member { pool, .. } in &set.members {
-            pool.sweep();
+            idle += pool.sweep();
             open += pool.open.get();
-            idle += pool.idle.borrow().len();
         }
         self.gauges.show(idle, open.saturating_sub(idle));
         open == 0
@@ -114,6 +118,7 @@ impl Pool {
             label: Arc::from(&*endpoint.label),
             host: host.unwrap_or_else(|_| endpoint.host.clone()),
             idle: RefCell::default(),
+            streams: limits.max_streams.map(Streams::new),
             open: Rc::default(),
             limits,
             clock: clock.clone(),
@@ -164,7 +169,13 @@ impl Pool {
         } // else it is closed here
     }
 
-    fn sweep(&self) {
+    /// The count of open connections.
+    pub(crate) fn open_connections(&self) -> &Rc<Cell<usize>> {
+        &self.open
+    }
+
+    /// Closes what is too old. How many are left that have nothing to do?
+    fn sweep(&self) -> usize {
         let now = self.clock.now();
         let fresh = |idle: &Idle| {
             idle.connection.readiness() != Readiness::Closed
@@ -172,9 +183,12 @@ impl Pool {
         };
         let mut idle = self.idle.borrow_mut();
         let (kept, old): (Vec<_>, Vec<_>) = idle.drain(..).partition(fresh);
+        let count = kept.len();
         *idle = kept;
         drop(idle);
         drop(old);
+        let streams = self.streams.as_ref();
+        count + streams.map_or(0, |streams| streams.sweep(now, self.limits.idle_timeout))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::header::USER_AGENT;
@@ -14,6 +14,7 @@ use portcullis_core::Body;
 use crate::attempt::Lost;
 use crate::connection::{Connection, Counted, Sent};
 use crate::endpoint::Endpoint;
+use crate::h2::{self, Streams};
 use crate::request::{self, Outbound};
 use crate::settings::Statuses;
 use crate::upstream::Upstream;
@@ -28,6 +29,7 @@ pub(crate) struct ProbePlan {
     pub(crate) unhealthy_after: u32,
     pub(crate) healthy_after: u32,
     pub(crate) port: Option<u16>,
+    pub(crate) is_h2: bool,
 }
 
 /// An endpoint and its last answers: how many were good, or else bad, in a row.
@@ -51,7 +53,8 @@ pub(crate) async fn keep_probed(upstream: Weak<Upstream>) {
                 rows.push(Row { endpoint, good: true, count: 0 });
             }
         }
-        let answers = join_all(rows.iter().map(|row| ask(&row.endpoint, &plan))).await;
+        let now = held.clock.now();
+        let answers = join_all(rows.iter().map(|row| ask(&row.endpoint, &plan, now))).await;
         for (row, answer) in rows.iter_mut().zip(answers) {
             row.judge(answer, &plan, &held);
         }
@@ -90,12 +93,11 @@ impl Row {
 }
 
 /// Asks once, on a connection of its own.
-async fn ask(endpoint: &Endpoint, plan: &ProbePlan) -> Result<(), String> {
+async fn ask(endpoint: &Endpoint, plan: &ProbePlan, now: Instant) -> Result<(), String> {
     let asked = async {
         let mut socket = endpoint.socket;
         socket.set_port(plan.port.unwrap_or(socket.port()));
-        let open = Counted::new(&Rc::new(Cell::new(0)));
-        let mut connection = Connection::open(socket, plan.timeout, open).await?;
+        let (open, streams) = (Rc::new(Cell::new(0)), Streams::new(1));
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
         let outbound = Outbound {
@@ -107,11 +109,22 @@ async fn ask(endpoint: &Endpoint, plan: &ProbePlan) -> Result<(), String> {
             retry_non_idempotent: false,
             body: Body::Empty,
         };
-        let request =
-            request::write(outbound, 0).map_err(|it| Lost::Request(it.detail().into()))?;
+        let request = request::write(outbound, 0);
+        let request = request.map_err(|problem| Lost::Request(problem.detail().to_owned()))?;
+        let gone = || Lost::Reset("closed at once".to_owned());
+        if plan.is_h2 {
+            let (stream, _) = streams.place(socket, plan.timeout, now, &open).await?;
+            return match Streams::send(stream, &mut Some(request), &|_| false).await {
+                h2::Sent::Answered(head, _) => Ok(head.status().as_u16()),
+                h2::Sent::Gone => Err(gone()),
+                h2::Sent::Lost(lost) => Err(lost),
+            };
+        }
+        let open = Counted::new(&open);
+        let mut connection = Connection::open(socket, plan.timeout, open).await?;
         match connection.send(request).await {
             Sent::Answered(head) => Ok(head.status.as_u16()),
-            Sent::Unsent => Err(Lost::Reset("closed at once".to_owned())),
+            Sent::Unsent => Err(gone()),
             Sent::Unheard(lost) | Sent::Lost(lost) => Err(lost),
         }
     };

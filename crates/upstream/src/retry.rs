@@ -43,7 +43,7 @@ impl When {
         match lost {
             Lost::Connect(_) | Lost::ConnectTimeout(_) => self.connect,
             Lost::Timeout(_) => self.timeout,
-            Lost::Reset(_) => self.reset,
+            Lost::Reset(_) | Lost::Refused(_) => self.reset,
             Lost::BadAnswer(_) => self.bad_answer,
             Lost::TooLarge(_) | Lost::Request(_) | Lost::Stalled(_) | Lost::Deadline(_) => false,
         }

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use portcullis_core::{Peer, Problem};
+use portcullis_upstream::OnWorker;
 use tokio::net::TcpStream;
 
 use super::door::Door;
@@ -90,7 +91,7 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
     let io = Watched::new(stream, Rc::clone(line));
     let (owned_door, owned_line) = (Rc::clone(door), Rc::clone(line));
     let service = service_fn(move |request| exchange(&owned_door, &owned_line, &peer, request));
-    let connection = http2::Builder::new(Local)
+    let connection = http2::Builder::new(OnWorker)
         .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(bounds.streams)
         .serve_connection(io, service);
@@ -106,18 +107,6 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
                 Order::Refuse | Order::HeaderTimeout | Order::Abort => return,
             }
         }
-    }
-}
-
-/// Where hyper puts the streams of an HTTP/2 connection: on this worker.
-#[derive(Clone, Copy)]
-struct Local;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
     }
 }
 

@@ -15,6 +15,7 @@ pub mod issuer;
 pub mod lines;
 pub mod load;
 pub mod pause;
+pub mod pip;
 pub mod place;
 pub mod redis;
 pub mod script;

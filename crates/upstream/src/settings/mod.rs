@@ -24,6 +24,8 @@ settings! {
         pub balance: BalanceSettings = "least_requests",
         /// For how long an endpoint that comes back gets less than its part; growing to all of it.
         pub slow_start: OrOff<Spanned<Duration>> = "off",
+        /// What the endpoints speak.
+        pub protocol: Protocol = "h1",
         /// How long to wait.
         pub timeouts: TimeoutSettings = "{}",
         /// When to leave the upstream alone, and how to try it again.
@@ -54,6 +56,16 @@ choices! {
         Random = "random",
         /// Of two, the one that answers sooner with fewer requests in flight.
         PeakEwma = "peak_ewma",
+    }
+}
+
+choices! {
+    /// What endpoints speak.
+    pub enum Protocol {
+        /// HTTP/1.1.
+        H1 = "h1",
+        /// HTTP/2 without TLS, with prior knowledge (RFC 9113 section 3.3); gRPC needs it.
+        H2 = "h2",
     }
 }
 
@@ -90,9 +102,11 @@ settings! {
     /// Connections that are kept for the next request, per worker and endpoint.
     pub struct PoolSettings {
         /// How many may wait at most.
-        pub max_idle: Ranged<0, 100_000> = "64",
+        pub max_idle: Spanned<Ranged<0, 100_000>> = "64",
         /// How long one may wait. Keep it below what the upstream itself allows.
         pub idle_timeout: Spanned<Duration> = "30s",
+        /// How many requests share a connection of HTTP/2.
+        pub max_streams: Spanned<Ranged<1, 10_000>> = "100",
     }
 }
 

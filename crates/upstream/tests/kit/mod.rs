@@ -78,7 +78,11 @@ pub struct Scripted {
 
 impl Scripted {
     pub async fn start(scripts: Vec<Vec<Step>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at("127.0.0.1:0", scripts).await
+    }
+
+    pub async fn start_at(address: &str, scripts: Vec<Vec<Step>>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, connections) =
             (Rc::<RefCell<Vec<Seen>>>::default(), Rc::<RefCell<usize>>::default());
@@ -238,16 +242,24 @@ pub struct Got {
 impl World {
     /// An upstream `orders` of these settings, in YAML.
     pub fn new(settings: &str) -> Self {
-        let clock = Clock::manual(UNIX_EPOCH);
+        Self::build(settings, &NameServers::default(), Clock::manual(UNIX_EPOCH))
+    }
+
+    fn build(settings: &str, servers: &NameServers, clock: Clock) -> Self {
         let metrics = Metrics::default();
         let plan = plan(settings).unwrap_or_else(|text| panic!("{text}"));
         let mut build = Build::new(clock.clone(), &metrics, None);
-        let upstream = plan.build(&NameServers::default(), &mut build);
+        let upstream = plan.build(servers, &mut build);
         for task in std::mem::take(&mut build.tasks) {
             tokio::task::spawn_local((task.start)());
         }
         let parts = std::mem::take(&mut build.parts);
         Self { worker: Worker::new(0, clock.clone()), clock, metrics, upstream, parts }
+    }
+
+    /// An upstream whose names this server knows.
+    pub fn with_names(settings: &str, servers: NameServers) -> Self {
+        Self::build(settings, &servers, Clock::manual(UNIX_EPOCH))
     }
 
     /// An upstream of one scripted endpoint and these further settings.

@@ -1,0 +1,319 @@
+//! HTTP/2 to endpoints, with prior knowledge (RFC 9113 section 3.3), over hyper's client: one worker's
+//! connections to one endpoint, each shared by several requests.
+
+use std::cell::{Cell, RefCell};
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::uri::{Authority, Scheme, Uri};
+use http::{Request, Response as Head};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use portcullis_core::BodyError;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::answer::Flow;
+use crate::attempt::Lost;
+use crate::connection::{Counted, causes};
+use crate::deliver::Held;
+use crate::request::{Outgoing, Ready};
+
+/// How many headers' bytes an answer may have.
+const HEADERS: u32 = 64 * 1024;
+/// Streams and connections may have this many bytes on their way to us.
+const WINDOW: u32 = 1024 * 1024;
+/// A connection that says nothing is asked whether it is still there.
+const PING: Duration = Duration::from_secs(20);
+const PONG: Duration = Duration::from_secs(10);
+
+/// Where hyper puts the streams of an HTTP/2 connection: on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub struct OnWorker;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for OnWorker {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// A body that can be taken back while hyper sends it.
+struct Lent(Rc<RefCell<Option<Outgoing>>>);
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.0.borrow_mut().as_mut() {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(Some(Err(BodyError::Other("it was taken back".to_owned())))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.borrow().as_ref().is_none_or(Outgoing::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.borrow().as_ref().map_or_else(SizeHint::default, Outgoing::size_hint)
+    }
+}
+
+/// A connection and how many requests are on it.
+struct Connection {
+    sender: RefCell<SendRequest<Lent>>,
+    streams: Rc<Cell<usize>>,
+    last: Cell<Instant>,
+    _open: Counted,
+}
+
+impl Connection {
+    async fn open(peer: SocketAddr, now: Instant, open: Counted) -> Result<Rc<Self>, Lost> {
+        let said = |error: std::io::Error| Lost::Connect(error.to_string());
+        let stream = TcpStream::connect(peer).await.map_err(said)?;
+        stream.set_nodelay(true).map_err(said)?;
+        let mut builder = Builder::new(OnWorker);
+        builder
+            .timer(TokioTimer::new())
+            .max_header_list_size(HEADERS)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .keep_alive_interval(PING)
+            .keep_alive_timeout(PONG);
+        let shaken = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) =
+            shaken.map_err(|error| Lost::BadAnswer(format!("no HTTP/2: {error}")))?;
+        tokio::task::spawn_local(async move {
+            // What ended it is told to the requests that were on it.
+            let _ = connection.await;
+        });
+        let (sender, last) = (RefCell::new(sender), Cell::new(now));
+        Ok(Rc::new(Self { sender, streams: Rc::default(), last, _open: open }))
+    }
+
+    fn is_open(&self) -> bool {
+        !self.sender.borrow().is_closed()
+    }
+}
+
+/// A request's place on a connection.
+pub(crate) struct Stream {
+    connection: Rc<Connection>,
+}
+
+impl Stream {
+    fn on(connection: &Rc<Connection>) -> Self {
+        connection.streams.set(connection.streams.get() + 1);
+        Self { connection: Rc::clone(connection) }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let streams = &self.connection.streams;
+        streams.set(streams.get().saturating_sub(1));
+    }
+}
+
+/// One worker's connections to one endpoint.
+pub(crate) struct Streams {
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// One is opened at a time: whoever waits will share it.
+    opening: Semaphore,
+    most: usize,
+}
+
+/// What came of sending a request.
+pub(crate) enum Sent {
+    Answered(Head<Incoming>, Stream),
+    /// The connection was gone before anything was sent.
+    Gone,
+    Lost(Lost),
+}
+
+impl Streams {
+    /// With at most so many requests on each connection.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { connections: RefCell::default(), opening: Semaphore::new(1), most }
+    }
+
+    /// A place on a connection, and whether that was open already.
+    pub(crate) async fn place(
+        &self,
+        peer: SocketAddr,
+        within: Duration,
+        now: Instant,
+        count: &Rc<Cell<usize>>,
+    ) -> Result<(Stream, bool), Lost> {
+        if let Some(stream) = self.free(now) {
+            return Ok((stream, true));
+        }
+        let opened = tokio::time::timeout(within, async {
+            let _turn = self.opening.acquire().await;
+            if let Some(stream) = self.free(now) {
+                return Ok((stream, false));
+            }
+            let connection = Connection::open(peer, now, Counted::new(count)).await?;
+            self.connections.borrow_mut().push(Rc::clone(&connection));
+            Ok((Stream::on(&connection), false))
+        });
+        opened.await.unwrap_or(Err(Lost::ConnectTimeout(within)))
+    }
+
+    fn free(&self, now: Instant) -> Option<Stream> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| connection.is_open());
+        let fits = |it: &&Rc<Connection>| it.streams.get() < self.most;
+        connections.iter().find(fits).map(|connection| {
+            connection.last.set(now);
+            Stream::on(connection)
+        })
+    }
+
+    /// Sends what is in `request` on this stream. It is there again when it was not answered, or in a
+    /// way that makes it wanted back; if it can be sent again.
+    pub(crate) async fn send(
+        stream: Stream,
+        request: &mut Option<Ready>,
+        wants_back: &dyn Fn(u16) -> bool,
+    ) -> Sent {
+        let Some(ready) = request.take() else {
+            return Sent::Lost(Lost::Request("it was sent already".to_owned()));
+        };
+        let (parts, body) = ready.into_parts();
+        let lent = Rc::new(RefCell::new(Some(body)));
+        let mut back = Back { parts: Some(parts.clone()), lent: Rc::clone(&lent), request };
+        let outgoing = match written(parts, Lent(lent)) {
+            Ok(outgoing) => outgoing,
+            Err(why) => return Sent::Lost(Lost::Request(why)),
+        };
+        let sending = stream.connection.sender.borrow_mut().try_send_request(outgoing);
+        match sending.await {
+            Ok(head) => {
+                if !wants_back(head.status().as_u16()) {
+                    back.parts = None; // its body may still be on its way
+                }
+                Sent::Answered(head, stream)
+            }
+            Err(mut error) => {
+                let unsent = error.take_message().is_some();
+                let error = error.into_error();
+                if unsent { Sent::Gone } else { Sent::Lost(lost(&error)) }
+            }
+        }
+    }
+
+    /// Closes what has had nothing to do for so long, and counts what is left: open, and idle.
+    pub(crate) fn sweep(&self, now: Instant, idle: Duration) -> usize {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| {
+            let rests = now.saturating_duration_since(connection.last.get()) >= idle;
+            connection.is_open() && (connection.streams.get() > 0 || !rests)
+        });
+        connections.iter().filter(|connection| connection.streams.get() == 0).count()
+    }
+}
+
+/// Puts a request back together when its sending is over, however that came.
+struct Back<'b> {
+    parts: Option<http::request::Parts>,
+    lent: Rc<RefCell<Option<Outgoing>>>,
+    request: &'b mut Option<Ready>,
+}
+
+impl Drop for Back<'_> {
+    fn drop(&mut self) {
+        let Some(parts) = self.parts.take() else { return };
+        let Ok(mut lent) = self.lent.try_borrow_mut() else { return };
+        if let Some(mut body) = lent.take()
+            && body.rewind()
+        {
+            *self.request = Some(Box::new(Request::from_parts(parts, body)));
+        }
+    }
+}
+
+/// As HTTP/2 has it: the authority in the target, and nothing that is a connection's (RFC 9113
+/// section 8.2.2).
+fn written(mut parts: http::request::Parts, body: Lent) -> Result<Request<Lent>, String> {
+    let host = parts.headers.remove(HOST).ok_or("it has no Host")?;
+    let authority = Authority::try_from(host.as_bytes()).map_err(|error| error.to_string())?;
+    let mut target = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    if let Some(path) = parts.uri.path_and_query() {
+        target = target.path_and_query(path.clone());
+    }
+    parts.uri = target.build().map_err(|error| error.to_string())?;
+    parts.version = http::Version::HTTP_2;
+    parts.headers.remove(CONNECTION);
+    parts.headers.remove(TRANSFER_ENCODING);
+    Ok(Request::from_parts(parts, body))
+}
+
+fn lost(error: &hyper::Error) -> Lost {
+    let cause = error.source();
+    if let Some(BodyError::TooLarge { limit }) = cause.and_then(|it| it.downcast_ref()) {
+        return Lost::TooLarge(*limit);
+    }
+    if error.is_user() {
+        return Lost::Request(causes(error));
+    }
+    let h2 = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
+    match h2 {
+        // The endpoint did not look at it (RFC 9113 section 8.7).
+        Some(error) if error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
+            Lost::Refused(error.to_string())
+        }
+        Some(error) if error.is_library() => Lost::BadAnswer(error.to_string()),
+        _ => Lost::Reset(causes(error)),
+    }
+}
+
+/// A body that comes over a shared connection.
+pub(crate) struct Shared {
+    incoming: Incoming,
+    ended: bool,
+    _stream: Stream,
+    _held: Held,
+}
+
+impl Shared {
+    pub(crate) fn new(incoming: Incoming, stream: Stream, held: Held) -> Self {
+        let ended = incoming.is_end_stream();
+        Self { incoming, ended, _stream: stream, _held: held }
+    }
+}
+
+impl Flow for Shared {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        self.ended = frame.is_none() || self.incoming.is_end_stream();
+        Poll::Ready(frame.map(|it| it.map_err(|error| BodyError::Broken(causes(&error)))))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn exact(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    fn finish(self) {}
+}
