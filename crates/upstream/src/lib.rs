@@ -33,6 +33,8 @@ mod request;
 mod retry;
 mod set;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod trial;
 mod upstream;
