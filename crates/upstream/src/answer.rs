@@ -7,8 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use portcullis_core::{Body, BodyError, Response, headers};
 use tokio::time::{Instant, Sleep};
@@ -81,11 +81,11 @@ pub(crate) struct Patience {
     pub(crate) deadline: Option<Deadline>,
 }
 
-/// The answer as the engine gets it.
-pub(crate) fn receive(head: Head, method: &Method, home: Home, patience: Patience) -> Response {
+/// The answer as the engine gets it; `is_head`: to a HEAD, which has no body.
+pub(crate) fn receive(head: Head, is_head: bool, home: Home, patience: Patience) -> Response {
     let Head { status, mut headers, framing, .. } = head;
     clean(&mut headers);
-    if *method != Method::HEAD && status != StatusCode::NOT_MODIFIED {
+    if !is_head && status != StatusCode::NOT_MODIFIED {
         frame(&mut headers, status, framing);
     }
     let body = body(Own { home, framing }, patience);

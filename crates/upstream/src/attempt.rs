@@ -178,6 +178,14 @@ pub(crate) struct Attempt<'a> {
     pub(crate) deadline: Option<Deadline>,
     /// Sends are counted here.
     pub(crate) sends: &'a Cell<u32>,
+    /// Who wants to know when it takes long.
+    pub(crate) nudge: Option<&'a Nudge>,
+}
+
+/// Says that an attempt takes long. Uses the timer that the attempt has anyway.
+pub(crate) struct Nudge {
+    pub(crate) at: Instant,
+    pub(crate) is_due: Cell<bool>,
 }
 
 impl Attempt<'_> {
@@ -202,7 +210,7 @@ impl Attempt<'_> {
             let Some(outgoing) = request.take() else {
                 return Err(Lost::Request("it was sent already".to_owned()));
             };
-            let is_idempotent = outgoing.method().is_idempotent(); // RFC 9110 section 9.2.2
+            let is_idempotent = outgoing.head.method.is_idempotent(); // RFC 9110 section 9.2.2
             let sent = self.send(&mut connection, outgoing).await;
             if let Sent::Answered(head) = sent {
                 return Ok((head, connection));
@@ -255,7 +263,7 @@ impl Attempt<'_> {
         loop {
             let place = |within| streams.place(self.endpoint.socket, within, now, count);
             let (stream, kept) = self.connecting(place).await?;
-            let progress = request.as_ref().and_then(|request| request.body().progress());
+            let progress = request.as_ref().and_then(|request| request.body.progress());
             let sending = Streams::send(stream, request, wants_back);
             match self.within(progress.as_deref(), sending, h2::Sent::Lost).await {
                 h2::Sent::Answered(head, stream) => return Ok((head, stream)),
@@ -268,7 +276,7 @@ impl Attempt<'_> {
     }
 
     async fn send(&self, connection: &mut Connection, request: Ready) -> Sent {
-        let progress = request.body().progress();
+        let progress = request.body.progress();
         self.within(progress.as_deref(), connection.send(request), Sent::Lost).await
     }
 
@@ -286,6 +294,7 @@ impl Attempt<'_> {
         };
         let mut sending = std::pin::pin!(sending);
         let first_look = self.not_after_deadline(begun + first_look);
+        let first_look = self.nudge.map_or(first_look, |nudge| first_look.min(nudge.at));
         let mut timer = std::pin::pin!(tokio::time::sleep_until(first_look));
         loop {
             tokio::select! {
@@ -312,6 +321,9 @@ impl Attempt<'_> {
         let now = Instant::now();
         if let Some(deadline) = self.deadline.filter(|deadline| deadline.at <= now) {
             return Err(Lost::Deadline(deadline));
+        }
+        if let Some(nudge) = self.nudge.filter(|nudge| nudge.at <= now) {
+            nudge.is_due.set(true); // seen by whoever polls this
         }
         if until > now {
             // The turn may change meanwhile, and the other side's time may be the shorter one.

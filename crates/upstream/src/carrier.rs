@@ -9,7 +9,7 @@ use http::Method;
 use portcullis_core::Response;
 
 use crate::answer::{self, Home, Patience};
-use crate::attempt::{Attempt, Lost};
+use crate::attempt::{Attempt, Lost, Nudge};
 use crate::deadline::Deadline;
 use crate::deliver::Held;
 use crate::h2::Shared;
@@ -22,7 +22,6 @@ pub(crate) struct Errand<'e> {
     pub(crate) upstream: &'e Upstream,
     /// Of the endpoint in its set.
     pub(crate) place: usize,
-    pub(crate) method: &'e Method,
     pub(crate) begun: Instant,
     pub(crate) deadline: Option<Deadline>,
     /// Sends are counted here; this one is already.
@@ -30,6 +29,8 @@ pub(crate) struct Errand<'e> {
     /// Whether a request is wanted back when its answer has this status.
     pub(crate) wants_back: &'e dyn Fn(u16) -> bool,
     pub(crate) held: Held,
+    /// Who wants to know when it takes long.
+    pub(crate) nudge: Option<&'e Nudge>,
 }
 
 pub(crate) trait Carrier {
@@ -53,7 +54,8 @@ impl Carrier for Set {
         let Some(member) = self.members.get(errand.place) else {
             return Err(Lost::Connect("it is gone".to_owned()));
         };
-        let progress = request.as_ref().and_then(|request| request.body().progress());
+        let is_head = request.as_ref().is_some_and(|request| request.head.method == Method::HEAD);
+        let progress = request.as_ref().and_then(|request| request.body.progress());
         let attempt = Attempt {
             pool: &member.pool,
             endpoint: &member.endpoint,
@@ -61,6 +63,7 @@ impl Carrier for Set {
             metrics: &upstream.metrics,
             deadline: errand.deadline,
             sends: errand.sends,
+            nudge: errand.nudge,
         };
         let (idle, deadline) = (upstream.timeouts.idle, errand.deadline);
         let patience = Patience { progress, idle, deadline };
@@ -77,6 +80,6 @@ impl Carrier for Set {
             false => connection.let_go(),
         }
         let home = Home { pool: Rc::clone(&member.pool), connection, _held: errand.held };
-        Ok(answer::receive(head, errand.method, home, patience))
+        Ok(answer::receive(head, is_head, home, patience))
     }
 }

@@ -116,10 +116,10 @@ impl Connection {
     /// Sends a request and waits for the head of its answer, without a limit of time.
     pub(crate) async fn send(&mut self, request: Ready) -> Sent {
         let wire = &mut *self.wire;
-        let method = request.method().clone();
+        let head = Rc::clone(&request.head);
         wire.sending = Some(Sending::new(request, std::mem::take(&mut wire.spare)));
         let (mut heads, mut heard) = (Heads::default(), false);
-        std::future::poll_fn(|cx| wire.poll_head(cx, &method, &mut heads, &mut heard)).await
+        std::future::poll_fn(|cx| wire.poll_head(cx, &head.method, &mut heads, &mut heard)).await
     }
 
     /// The request, to send it again: after it was lost, or in place of taking its answer. `None` when

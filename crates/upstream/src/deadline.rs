@@ -23,9 +23,14 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Of a request that begins now.
-    pub(crate) fn of(headers: &HeaderMap, setting: Option<Duration>) -> Option<Self> {
-        let wanted = headers.get(GRPC_TIMEOUT).filter(|_| is_grpc(headers)).and_then(parse);
+    /// Of a request that begins now, to a service that may speak gRPC.
+    pub(crate) fn of(
+        headers: &HeaderMap,
+        setting: Option<Duration>,
+        may_be_grpc: bool,
+    ) -> Option<Self> {
+        let wanted = may_be_grpc.then(|| headers.get(GRPC_TIMEOUT)).flatten();
+        let wanted = wanted.filter(|_| is_grpc(headers)).and_then(parse);
         let (within, by_client) = match (setting, wanted) {
             (Some(setting), Some(wanted)) => (setting.min(wanted), wanted < setting),
             (Some(setting), None) => (setting, false),
@@ -39,18 +44,22 @@ impl Deadline {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// Says to the service how long it has.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap, clock: Option<&Clock>) {
-        if headers.contains_key(GRPC_TIMEOUT) || is_grpc(headers) {
-            headers.insert(GRPC_TIMEOUT, written(self.left()));
+    /// What the service is told: how long it has, and with a clock until when.
+    pub(crate) fn told(
+        &self,
+        headers: &HeaderMap,
+        clock: Option<&Clock>,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let mut told = Vec::new();
+        if is_grpc(headers) {
+            told.push((GRPC_TIMEOUT, written(self.left())));
         }
         if let Some(clock) = clock {
             let at = (clock.wall() + self.left()).duration_since(UNIX_EPOCH).unwrap_or_default();
             let text = format!("{}.{:03}", at.as_secs(), at.subsec_millis());
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.insert(REQUEST_DEADLINE, value);
-            }
+            told.extend(HeaderValue::try_from(text).ok().map(|value| (REQUEST_DEADLINE, value)));
         }
+        told
     }
 }
 
@@ -96,6 +105,10 @@ fn written(left: Duration) -> HeaderValue {
 mod tests {
     use super::*;
 
+    fn of(headers: &HeaderMap, setting: Option<Duration>) -> Option<Deadline> {
+        Deadline::of(headers, setting, true)
+    }
+
     #[test]
     fn grpc_timeouts() {
         let parse = |text| parse(&HeaderValue::from_static(text));
@@ -115,24 +128,26 @@ mod tests {
     fn the_earlier_one_counts_and_a_clients_only_for_grpc() {
         let mut headers = HeaderMap::new();
         headers.insert(GRPC_TIMEOUT, HeaderValue::from_static("1S"));
-        assert_eq!(Deadline::of(&headers, None), None);
+        assert_eq!(of(&headers, None), None);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
-        assert!(Deadline::of(&headers, None).unwrap().by_client);
-        assert!(!Deadline::of(&headers, Some(Duration::from_millis(900))).unwrap().by_client);
-        assert!(Deadline::of(&headers, Some(Duration::from_secs(2))).unwrap().by_client);
+        assert!(of(&headers, None).unwrap().by_client);
+        assert!(!of(&headers, Some(Duration::from_millis(900))).unwrap().by_client);
+        assert!(of(&headers, Some(Duration::from_secs(2))).unwrap().by_client);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpcweb"));
-        assert_eq!(Deadline::of(&headers, None), None);
+        assert_eq!(of(&headers, None), None);
     }
 
     #[test]
     fn a_service_is_told_what_is_left() {
         let clock = Clock::manual(UNIX_EPOCH + Duration::from_millis(1_000_000_500));
         let mut headers = HeaderMap::new();
-        let deadline = Deadline::of(&headers, Some(Duration::from_secs(60))).unwrap();
-        deadline.tell(&mut headers, Some(&clock));
-        let told = headers.get(REQUEST_DEADLINE).unwrap().to_str().unwrap();
-        let told: f64 = told.parse().unwrap();
-        assert!((1_000_059.0..=1_000_060.5).contains(&told), "{told}");
-        assert!(!headers.contains_key(GRPC_TIMEOUT));
+        let deadline = of(&headers, Some(Duration::from_secs(60))).unwrap();
+        let told = deadline.told(&headers, Some(&clock));
+        assert_eq!((told.len(), &told[0].0), (1, &REQUEST_DEADLINE));
+        let at: f64 = told[0].1.to_str().unwrap().parse().unwrap();
+        assert!((1_000_059.0..=1_000_060.5).contains(&at), "{at}");
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let told = deadline.told(&headers, None);
+        assert_eq!((told.len(), &told[0].0), (1, &GRPC_TIMEOUT));
     }
 }

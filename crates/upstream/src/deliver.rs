@@ -13,10 +13,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
-use http::header::HOST;
 use portcullis_core::{Problem, Response, Worker};
 
-use crate::attempt::{Lost, Outcome};
+use crate::attempt::{Lost, Nudge, Outcome};
 use crate::balance::Balance;
 use crate::carrier::{Carrier, Errand};
 use crate::deadline::{Deadline, has_failed, is_grpc};
@@ -56,7 +55,10 @@ pub(crate) struct Delivery<'d, C> {
     /// Sending it twice does no harm, or is wanted.
     is_repeatable: bool,
     deadline: Option<Deadline>,
+    tells_deadline: bool,
     slot: RefCell<Option<Rc<Slot>>>,
+    /// The present, as it was looked at last: after each wait.
+    now: Cell<Instant>,
     sends: Cell<u32>,
     /// Some of it may have reached an endpoint.
     has_reached: Cell<bool>,
@@ -86,8 +88,10 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         carrier: &'d C,
         how: How,
         request: &Ready,
+        now: Instant,
     ) -> Self {
-        let method = request.method().clone();
+        let method = request.head.method.clone();
+        let (timeouts, may_be_grpc) = (&upstream.timeouts, upstream.pool.max_streams.is_some());
         Self {
             upstream,
             worker,
@@ -96,12 +100,25 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             how,
             is_repeatable: may_repeat(&method, how.retry_non_idempotent),
             method,
-            deadline: Deadline::of(request.headers(), upstream.timeouts.deadline),
+            deadline: Deadline::of(&request.head.headers, timeouts.deadline, may_be_grpc),
+            tells_deadline: timeouts.pass_deadline || may_be_grpc,
             slot: RefCell::default(),
+            now: Cell::new(now),
             sends: Cell::new(0),
             has_reached: Cell::new(false),
             endpoint: RefCell::default(),
         }
+    }
+
+    /// The present, from the clock itself.
+    pub(crate) fn look_at_clock(&self) -> Instant {
+        self.now.set(self.worker.clock.now());
+        self.now.get()
+    }
+
+    /// When it was looked at the clock last.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.get()
     }
 
     pub(crate) fn sends(&self) -> u32 {
@@ -135,7 +152,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         let mut tried = Tried::new();
         let mut last = None;
         loop {
-            let now = self.worker.clock.now();
+            let now = self.now.get();
             let Some(picked) = self.choose(&tried, now) else { break };
             let permit = match self.upstream.breaker.as_ref().map(|it| it.admit(now)).transpose() {
                 Ok(permit) => permit,
@@ -148,8 +165,8 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             tried.push(picked.place);
             let trial = Trial::new(self.upstream, self.set, &picked, permit);
             let ended = match self.hedge_after(&tried, request.as_ref()) {
-                None => self.once(trial, request, &tried).await,
-                Some(after) => self.hedged(after, trial, request, &mut tried).await,
+                None => self.once(trial, request, &tried, None).await,
+                Some(after) => Box::pin(self.hedged(after, trial, request, &mut tried)).await,
             };
             let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
             let again =
@@ -159,6 +176,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             last = Some(ended);
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
+                self.look_at_clock();
             }
         }
         last.map_or_else(|| Err(self.upstream.nowhere()), Ended::into_result)
@@ -170,6 +188,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         let entered = overload.enter(self.deadline.map(|deadline| deadline.left())).await;
         let slot = entered.inspect_err(|_| self.upstream.metrics.overloaded.inc())?;
         *self.slot.borrow_mut() = Some(Rc::new(slot));
+        self.look_at_clock();
         Ok(())
     }
 
@@ -191,36 +210,38 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         trial: Trial<'d>,
         request: &mut Option<Ready>,
         tried: &[usize],
+        nudge: Option<&Nudge>,
     ) -> Ended {
         let mut trial = trial;
         let (place, pool) = (trial.place, trial.pool);
         let label = &pool.label;
         if let Some(outgoing) = request.as_mut() {
             if !self.how.keeps_host {
-                outgoing.headers_mut().insert(HOST, pool.host.clone());
+                outgoing.host = pool.host.clone();
             }
-            if let Some(deadline) = &self.deadline {
+            if let Some(deadline) = self.deadline.filter(|_| self.tells_deadline) {
                 let pass = self.upstream.timeouts.pass_deadline;
-                deadline.tell(outgoing.headers_mut(), pass.then_some(&self.worker.clock));
+                let clock = pass.then_some(&self.worker.clock);
+                outgoing.told = deadline.told(&outgoing.head.headers, clock);
             }
         }
         self.endpoint.replace(Some(Arc::clone(label)));
         self.sends.set(self.sends.get() + 1);
-        let begun = self.worker.clock.now();
+        let begun = self.now.get();
         let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let wants_back = |status| self.asks_again(status, attempts, trial.on_trial);
         let errand = Errand {
             upstream: self.upstream,
             place,
-            method: &self.method,
             begun,
             deadline: self.deadline,
             sends: &self.sends,
             wants_back: &wants_back,
             held: self.hold(place),
+            nudge,
         };
         let carried = self.carrier.carry(errand, request).await;
-        let now = self.worker.clock.now();
+        let now = self.look_at_clock();
         let nothing_sent = matches!(&carried, Err(lost) if lost.before_sending());
         self.has_reached.set(self.has_reached.get() || !nothing_sent);
         match carried {
@@ -318,7 +339,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
 
     /// Takes one more attempt out of the budget.
     pub(crate) fn afford(&self) -> bool {
-        let now = self.upstream.since(self.worker.clock.now());
+        let now = self.upstream.since(self.now.get());
         let affords = self.upstream.budget.as_ref().is_none_or(|budget| budget.take(now));
         if !affords {
             self.upstream.metrics.unbudgeted.inc();

@@ -10,14 +10,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::uri::{Authority, Scheme, Uri};
 use http::{Request, Response as Head};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use portcullis_core::BodyError;
+use portcullis_core::{Body, BodyError};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -25,7 +25,7 @@ use crate::answer::Flow;
 use crate::attempt::Lost;
 use crate::connection::{Counted, causes};
 use crate::deliver::Held;
-use crate::request::{Outgoing, Ready};
+use crate::request::{Framing, Outgoing, Ready};
 
 /// How many headers' bytes an answer may have.
 const HEADERS: u32 = 64 * 1024;
@@ -194,18 +194,19 @@ impl Streams {
         let Some(ready) = request.take() else {
             return Sent::Lost(Lost::Request("it was sent already".to_owned()));
         };
-        let (parts, body) = ready.into_parts();
+        let mut ready = ready;
+        let body = std::mem::replace(&mut ready.body, Outgoing::new(Body::Empty, 0));
         let lent = Rc::new(RefCell::new(Some(body)));
-        let mut back = Back { parts: Some(parts.clone()), lent: Rc::clone(&lent), request };
-        let outgoing = match written(parts, Lent(lent)) {
+        let outgoing = match written(&ready, Lent(Rc::clone(&lent))) {
             Ok(outgoing) => outgoing,
             Err(why) => return Sent::Lost(Lost::Request(why)),
         };
+        let mut back = Back { ready: Some(ready), lent, request };
         let sending = stream.connection.sender.borrow_mut().try_send_request(outgoing);
         match sending.await {
             Ok(head) => {
                 if !wants_back(head.status().as_u16()) {
-                    back.parts = None; // its body may still be on its way
+                    back.ready = None; // its body may still be on its way
                 }
                 Sent::Answered(head, stream)
             }
@@ -230,37 +231,41 @@ impl Streams {
 
 /// Puts a request back together when its sending is over, however that came.
 struct Back<'b> {
-    parts: Option<http::request::Parts>,
+    ready: Option<Ready>,
     lent: Rc<RefCell<Option<Outgoing>>>,
     request: &'b mut Option<Ready>,
 }
 
 impl Drop for Back<'_> {
     fn drop(&mut self) {
-        let Some(parts) = self.parts.take() else { return };
+        let Some(mut ready) = self.ready.take() else { return };
         let Ok(mut lent) = self.lent.try_borrow_mut() else { return };
         if let Some(mut body) = lent.take()
             && body.rewind()
         {
-            *self.request = Some(Box::new(Request::from_parts(parts, body)));
+            ready.body = body;
+            *self.request = Some(ready);
         }
     }
 }
 
 /// As HTTP/2 has it: the authority in the target, and nothing that is a connection's (RFC 9113
 /// section 8.2.2).
-fn written(mut parts: http::request::Parts, body: Lent) -> Result<Request<Lent>, String> {
-    let host = parts.headers.remove(HOST).ok_or("it has no Host")?;
-    let authority = Authority::try_from(host.as_bytes()).map_err(|error| error.to_string())?;
-    let mut target = Uri::builder().scheme(Scheme::HTTP).authority(authority);
-    if let Some(path) = parts.uri.path_and_query() {
-        target = target.path_and_query(path.clone());
+fn written(ready: &Ready, body: Lent) -> Result<Request<Lent>, String> {
+    let authority = Authority::try_from(ready.host.as_bytes()).map_err(|it| it.to_string())?;
+    let target = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    let target = target.path_and_query(ready.head.path_and_query.clone());
+    let mut request = Request::new(body);
+    *request.uri_mut() = target.build().map_err(|error| error.to_string())?;
+    *request.method_mut() = ready.head.method.clone();
+    *request.version_mut() = http::Version::HTTP_2;
+    for (name, value) in ready.fields().filter(|(name, _)| **name != CONNECTION) {
+        request.headers_mut().append(name.clone(), value.clone());
     }
-    parts.uri = target.build().map_err(|error| error.to_string())?;
-    parts.version = http::Version::HTTP_2;
-    parts.headers.remove(CONNECTION);
-    parts.headers.remove(TRANSFER_ENCODING);
-    Ok(Request::from_parts(parts, body))
+    if let Framing::Length(length) = ready.framing {
+        request.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
+    Ok(request)
 }
 
 fn lost(error: &hyper::Error) -> Lost {

@@ -1,17 +1,22 @@
 //! Hedging: a second attempt beside a first that takes longer than most (Dean and Barroso, "The Tail
 //! at Scale", 2013): how long "most" is, and the race of the two.
 
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Method;
 use http_body::Body as _;
+use tokio::time::Instant;
 
-use crate::attempt::Outcome;
+use crate::attempt::{Nudge, Outcome};
 use crate::carrier::Carrier;
 use crate::deliver::{Delivery, Ended};
-use crate::request::{self, Ready};
+use crate::request::{Ready, Request};
 use crate::set::Tried;
 use crate::trial::Trial;
 
@@ -66,7 +71,7 @@ impl<C: Carrier> Delivery<'_, C> {
     pub(crate) fn hedge_after(&self, tried: &[usize], request: Option<&Ready>) -> Option<Duration> {
         let hedge = self.upstream.hedge.filter(|_| tried.len() == 1)?;
         let is_plain = matches!(self.method, Method::GET | Method::HEAD)
-            && request.is_some_and(|request| request.body().is_end_stream());
+            && request.is_some_and(|request| request.body.is_end_stream());
         let after = hedge.after.or_else(|| self.upstream.most.get());
         after.filter(|_| is_plain && self.set.members.len() > 1)
     }
@@ -80,13 +85,17 @@ impl<C: Carrier> Delivery<'_, C> {
         request: &mut Option<Ready>,
         tried: &mut Tried,
     ) -> Ended {
-        let mut copy = request.as_deref().map(request::copy);
-        let before = tried.clone();
-        let mut first = pin!(self.once(trial, request, &before));
-        tokio::select! {
-            biased;
-            ended = &mut first => return ended,
-            () = tokio::time::sleep(after) => {}
+        let head = request.as_ref().map(|request| Rc::clone(&request.head));
+        let (before, at) = (tried.clone(), Instant::now() + after);
+        let nudge = Nudge { at, is_due: Cell::new(false) };
+        let mut first = pin!(self.once(trial, request, &before, Some(&nudge)));
+        let soon = poll_fn(|cx| match first.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if nudge.is_due.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(ended) = soon.await {
+            return ended;
         }
         // The second one takes a slot as well, for as long as there are two.
         let slot = self.upstream.overload.as_ref().map(|overload| overload.try_enter());
@@ -95,7 +104,8 @@ impl<C: Carrier> Delivery<'_, C> {
         };
         self.upstream.metrics.hedged.inc();
         let label = self.endpoint();
-        let mut second = pin!(self.once(trial, &mut copy, tried));
+        let mut copy = head.map(Request::without_body);
+        let mut second = pin!(self.once(trial, &mut copy, tried, None));
         tokio::select! {
             ended = &mut first => match self.is_good(&ended) {
                 true => {
@@ -113,7 +123,7 @@ impl<C: Carrier> Delivery<'_, C> {
 
     /// The second attempt's leave to go: another endpoint, a permit, and something left of the budget.
     fn second(&self, tried: &mut Tried) -> Option<Trial<'_>> {
-        let now = self.worker.clock.now();
+        let now = self.look_at_clock();
         let picked = self.choose(tried, now).filter(|picked| !tried.contains(&picked.place))?;
         let breaker = self.upstream.breaker.as_ref();
         let permit = breaker.map(|breaker| breaker.admit(now)).transpose().ok()?;

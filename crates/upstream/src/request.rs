@@ -6,11 +6,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderValue, TE, TRANSFER_ENCODING,
-};
+use http::Method;
+use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
-use http::{Method, Request};
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, BodyError, Problem, headers};
@@ -35,11 +33,57 @@ pub struct Outbound {
 /// Whatever of these a request still has, it does not go to an endpoint: framing is written here,
 /// `Expect` was answered by the gateway, and the rest belongs to one connection only.
 fn is_not_sent(name: &str) -> bool {
-    name != "te" && headers::is_hop_by_hop(name) || matches!(name, "content-length" | "expect")
+    name != "te" && headers::is_hop_by_hop(name)
+        || matches!(name, "content-length" | "expect" | "host")
 }
 
 /// A request that is ready to go. On the heap, because it is handed on many times until it is sent.
-pub(crate) type Ready = Box<Request<Outgoing>>;
+pub(crate) type Ready = Box<Request>;
+
+/// A request as endpoints get it.
+pub(crate) struct Request {
+    /// The same for every attempt.
+    pub(crate) head: Rc<Head>,
+    /// What `Host` says: another endpoint's may be another one.
+    pub(crate) host: HeaderValue,
+    /// What the endpoint is told of the deadline; stands in for fields of the same name.
+    pub(crate) told: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) framing: Framing,
+    pub(crate) body: Outgoing,
+}
+
+/// What does not change from one attempt to the next.
+pub(crate) struct Head {
+    pub(crate) method: Method,
+    pub(crate) path_and_query: PathAndQuery,
+    /// Without `Host` and without framing.
+    pub(crate) headers: HeaderMap,
+}
+
+/// How a request's body is framed (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// It has none, and nobody expects one.
+    Nothing,
+    Length(u64),
+    Chunked,
+}
+
+impl Request {
+    /// The fields that are not the endpoint's business alone, but for those that stand in `told`.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let is_told = |name: &HeaderName| self.told.iter().any(|(told, _)| told == name);
+        let own = self.head.headers.iter().filter(move |(name, _)| !is_told(name));
+        own.chain(self.told.iter().map(|(name, value)| (name, value)))
+    }
+
+    /// A second one, for when the first has no body or is still whole.
+    pub(crate) fn without_body(head: Rc<Head>) -> Ready {
+        let (host, told) = (HeaderValue::from_static(""), Vec::new());
+        let body = Outgoing::new(Body::Empty, 0);
+        Box::new(Self { head, host, told, framing: Framing::Nothing, body })
+    }
+}
 
 /// The request, but for its Host when that is the endpoint's. Up to `keep` bytes of its body are kept
 /// while they pass, so that it can be sent again.
@@ -51,32 +95,14 @@ pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
     }
     join_cookies(&mut headers);
-    match body.size_hint().exact() {
-        Some(0) if !expects_content(&method) => {}
-        Some(length) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        None => {
-            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    if let Some(host) = host {
-        headers.insert(HOST, host);
-    }
-    let mut request = Box::new(Request::new(Outgoing::new(body, keep)));
-    *request.method_mut() = method;
-    *request.uri_mut() = path_and_query.into();
-    *request.headers_mut() = headers;
-    Ok(request)
-}
-
-/// A second one of a request without a body.
-pub(crate) fn copy(request: &Request<Outgoing>) -> Ready {
-    let mut copy = Box::new(Request::new(Outgoing::new(Body::Empty, 0)));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
+    let framing = match body.size_hint().exact() {
+        Some(0) if !expects_content(&method) => Framing::Nothing,
+        Some(length) => Framing::Length(length),
+        None => Framing::Chunked,
+    };
+    let host = host.unwrap_or(HeaderValue::from_static(""));
+    let (head, told) = (Rc::new(Head { method, path_and_query, headers }), Vec::new());
+    Ok(Box::new(Request { head, host, told, framing, body: Outgoing::new(body, keep) }))
 }
 
 /// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
@@ -124,7 +150,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    fn new(body: Body, keep: u64) -> Self {
+    pub(crate) fn new(body: Body, keep: u64) -> Self {
         let in_memory = body.can_replay();
         let progress = (!in_memory && !body.is_end_stream()).then(Progress::new);
         let room = if in_memory { u64::MAX } else { keep };
@@ -241,8 +267,6 @@ impl http_body::Body for Outgoing {
 
 #[cfg(test)]
 mod tests {
-    use http::header::HeaderName;
-
     use super::*;
 
     fn written(method: Method, headers: &[(&str, &str)], body: Body) -> Ready {
@@ -268,24 +292,31 @@ mod tests {
         let lies =
             [("content-length", "7"), ("transfer-encoding", "gzip"), ("expect", "100-continue")];
         let request = written(Method::POST, &lies, Body::full("abc"));
-        assert_eq!(request.headers()[CONTENT_LENGTH], "3");
-        assert_eq!(request.headers().len(), 1);
-        assert_eq!(request.uri(), "/orders?limit=1");
-        assert!(written(Method::GET, &lies, Body::Empty).headers().is_empty());
-        assert_eq!(written(Method::PUT, &[], Body::Empty).headers()[CONTENT_LENGTH], "0");
+        assert_eq!((request.framing, request.fields().count()), (Framing::Length(3), 0));
+        assert_eq!(request.head.path_and_query, "/orders?limit=1");
+        assert_eq!(written(Method::GET, &lies, Body::Empty).framing, Framing::Nothing);
+        assert_eq!(written(Method::PUT, &[], Body::Empty).framing, Framing::Length(0));
     }
 
     #[test]
     fn te_is_named_by_connection() {
         let request = written(Method::GET, &[("te", "trailers"), ("connection", "x")], Body::Empty);
-        assert_eq!(request.headers()[TE], "trailers");
-        assert_eq!(request.headers()[CONNECTION], "te");
+        assert_eq!(request.head.headers[TE], "trailers");
+        assert_eq!(request.head.headers[CONNECTION], "te");
     }
 
     #[test]
     fn a_cookie_is_one_field() {
         let request = written(Method::GET, &[("cookie", "a=1"), ("cookie", "b=2")], Body::Empty);
-        let cookies: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
+        let cookies: Vec<_> = request.head.headers.get_all(COOKIE).iter().collect();
         assert_eq!(cookies, ["a=1; b=2"]);
+    }
+
+    #[test]
+    fn what_is_told_stands_in_for_what_was_there() {
+        let mut request = written(Method::GET, &[("a", "1"), ("b", "2")], Body::Empty);
+        request.told.push((HeaderName::from_static("a"), HeaderValue::from_static("3")));
+        let fields: Vec<_> = request.fields().map(|(name, value)| (name.as_str(), value)).collect();
+        assert_eq!(fields, [("b", &HeaderValue::from_static("2")), ("a", &"3".parse().unwrap())]);
     }
 }

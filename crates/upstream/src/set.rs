@@ -71,25 +71,20 @@ impl Set {
         if let ([member], []) = (self.members.as_slice(), wish.tried) {
             return Some(Picked { place: 0, member, on_trial: false });
         }
-        let slow_start = upstream.slow_start;
-        let mut view = Candidates { set: self, wish, slow_start, all: false, lost: None };
-        let healthy = self.members.iter().filter(|member| member.endpoint.health.is_in_use());
-        let share = healthy.count() as u64 * 10_000;
-        view.all = share < self.members.len() as u64 * u64::from(upstream.panic_below);
-        while !view.all {
+        let mut view = Candidates::new(self, upstream, wish);
+        while !view.is_panic {
             let Some(place) = self.picker.pick(&view, wish.affinity) else { break };
             let member = self.members.get(place)?;
-            let health = &member.endpoint.health;
-            match health.standing(wish.now, wish.can_repeat) {
-                Standing::OnTrial if health.claim(wish.now, upstream.timeouts.request) => {
-                    return Some(Picked { place, member, on_trial: true });
-                }
-                // Another worker was faster.
-                Standing::OnTrial if view.lost.is_none() => view.lost = Some(place),
-                _ => return Some(Picked { place, member, on_trial: false }),
+            if member.endpoint.health.is_in_use() {
+                return Some(Picked { place, member, on_trial: false });
             }
+            if member.endpoint.health.claim(wish.now, upstream.timeouts.request) {
+                return Some(Picked { place, member, on_trial: true });
+            }
+            view.remove(place); // somebody else got the trial
         }
-        view.all = true;
+        // Hardly anybody is healthy, or everybody who is was tried: then all are used.
+        view.add_all();
         let place = self.picker.pick(&view, wish.affinity)?;
         Some(Picked { place, member: self.members.get(place)?, on_trial: false })
     }
@@ -111,25 +106,54 @@ struct Candidates<'s> {
     set: &'s Set,
     wish: &'s Wish<'s>,
     slow_start: Option<Duration>,
-    /// Whatever their health.
-    all: bool,
-    /// A trial that somebody else has got.
-    lost: Option<usize>,
+    /// A bit for each place that may be chosen.
+    usable: SmallVec<[u64; 1]>,
+    /// Too few are healthy to pass over the others.
+    is_panic: bool,
 }
 
-impl Candidates<'_> {
+impl<'s> Candidates<'s> {
+    fn new(set: &'s Set, upstream: &Upstream, wish: &'s Wish<'s>) -> Self {
+        let slow_start = upstream.slow_start;
+        let mut usable = SmallVec::from_elem(0, set.members.len().div_ceil(64));
+        let mut in_use: u64 = 0;
+        for (place, member) in set.members.iter().enumerate() {
+            let standing = member.endpoint.health.standing(wish.now, wish.can_repeat);
+            in_use += u64::from(standing == Standing::InUse);
+            if standing != Standing::Aside && !wish.tried.contains(&place) {
+                set_bit(&mut usable, place, true);
+            }
+        }
+        let is_panic = in_use * 10_000 < set.members.len() as u64 * u64::from(upstream.panic_below);
+        Self { set, wish, slow_start, usable, is_panic }
+    }
+
+    fn remove(&mut self, place: usize) {
+        set_bit(&mut self.usable, place, false);
+    }
+
+    /// All that were not tried, whatever their health.
+    fn add_all(&mut self) {
+        for place in (0..self.set.members.len()).filter(|place| !self.wish.tried.contains(place)) {
+            set_bit(&mut self.usable, place, true);
+        }
+    }
+
     fn endpoint(&self, place: usize) -> Option<&Endpoint> {
         self.set.members.get(place).map(|member| &*member.endpoint)
     }
 }
 
+fn set_bit(bits: &mut [u64], place: usize, value: bool) {
+    if let Some(word) = bits.get_mut(place / 64) {
+        let bit = 1 << (place % 64);
+        *word = if value { *word | bit } else { *word & !bit };
+    }
+}
+
 impl View for Candidates<'_> {
     fn is_usable(&self, place: usize) -> bool {
-        let fits = |endpoint: &Endpoint| {
-            let standing = endpoint.health.standing(self.wish.now, self.wish.can_repeat);
-            self.all || standing != Standing::Aside && self.lost != Some(place)
-        };
-        !self.wish.tried.contains(&place) && self.endpoint(place).is_some_and(fits)
+        self.usable.get(place / 64).is_some_and(|word| word >> (place % 64) & 1 == 1)
     }
 
     fn load(&self, place: usize) -> Option<&Load> {

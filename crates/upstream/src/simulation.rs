@@ -131,7 +131,7 @@ impl Carrier for Endpoints {
         let (mood, asked) = (self.moods[errand.place].get(), &self.asked[errand.place]);
         asked.set(asked.get() + 1);
         let ready = request.take().unwrap();
-        let number = ready.headers()["number"].to_str().unwrap().parse().unwrap();
+        let number = ready.head.headers["number"].to_str().unwrap().parse().unwrap();
         {
             let mut sent = self.sent.borrow_mut();
             let sent = sent.entry(number).or_default();
@@ -147,7 +147,15 @@ impl Carrier for Endpoints {
             Mood::Resetting => (self.dice.below(5), Err(Lost::Reset("reset".to_owned()))),
             Mood::Silent => (1_000, Err(Lost::Timeout(1_000 * MS))),
         };
-        tokio::time::sleep(MS * u32::try_from(wait).unwrap()).await;
+        let wait = MS * u32::try_from(wait).unwrap();
+        if let Some(nudge) = errand.nudge.filter(|it| it.at < tokio::time::Instant::now() + wait) {
+            tokio::time::sleep_until(nudge.at).await;
+            nudge.is_due.set(true);
+            tokio::task::yield_now().await;
+            tokio::time::sleep_until(nudge.at + wait).await;
+        } else {
+            tokio::time::sleep(wait).await;
+        }
         let status = match result {
             Ok(status) => status,
             Err(lost) => {
@@ -224,8 +232,9 @@ impl Scene {
             retry_non_idempotent: false,
         };
         let upstream = &self.endpoints.upstream;
-        let delivery =
-            Delivery::new(upstream, &self.worker, &self.set, &self.endpoints, how, &request);
+        let (worker, now) = (&self.worker, self.worker.clock.now());
+        let (set, carrier) = (&self.set, &self.endpoints);
+        let delivery = Delivery::new(upstream, worker, set, carrier, how, &request, now);
         let result = delivery.run(request).await;
         let sent = self.endpoints.sent.borrow().get(&number).copied().unwrap_or_default();
         let hedged = u32::from(upstream.hedge.is_some());

@@ -204,19 +204,21 @@ impl Upstream {
     ) -> Result<Response, Failure> {
         let pools = worker.local(&self.live, || Pools::new(self, worker));
         let started = worker.clock.now();
+        let mut now = started;
         let mut set = pools.set(self, worker);
         if set.members.is_empty() {
             // Right after a start the first look-up may be on its way.
             let _ = tokio::time::timeout(self.timeouts.connect, self.looked_up()).await;
             set = pools.set(self, worker);
+            now = worker.clock.now();
         }
         pools.keep_swept();
-        let delivery = Delivery::new(self, worker, &set, &*set, how, &request);
+        let delivery = Delivery::new(self, worker, &set, &*set, how, &request, now);
         let result = delivery.run(request).await;
         pools.keep_swept();
         call.attempts = delivery.sends();
         call.endpoint = delivery.endpoint();
-        call.duration = worker.clock.now().saturating_duration_since(started);
+        call.duration = delivery.now().saturating_duration_since(started);
         if call.attempts > 0 {
             self.metrics.duration.observe(call.duration);
         }

@@ -6,13 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{
-    CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING,
-};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use http_body::Body as _;
 use portcullis_core::BodyError;
 
-use crate::request::Ready;
+use crate::request::{Framing, Ready, Request};
 
 /// Data up to this size is copied behind what is written before it: one slice less.
 const SMALL: usize = 1024;
@@ -20,7 +18,6 @@ const SMALL: usize = 1024;
 /// A request and what of it has not gone out yet.
 pub(crate) struct Sending {
     request: Ready,
-    chunked: bool,
     /// How much of a body with a length is still to come.
     left: u64,
     ended: bool,
@@ -35,13 +32,14 @@ impl Sending {
     pub(crate) fn new(request: Ready, mut buffer: BytesMut) -> Self {
         buffer.clear();
         write_head(&request, &mut buffer);
-        let headers = request.headers();
-        let chunked = headers.contains_key(TRANSFER_ENCODING);
-        let length =
-            headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let ended = request.body().is_end_stream() && !chunked;
-        let (before, data, left) = (buffer, Bytes::new(), length.unwrap_or(0));
-        Self { request, chunked, left, ended, before, data, after: b"", begun: false }
+        let ended = request.body.is_end_stream() && request.framing != Framing::Chunked;
+        let left = if let Framing::Length(length) = request.framing { length } else { 0 };
+        let (before, data) = (buffer, Bytes::new());
+        Self { request, left, ended, before, data, after: b"", begun: false }
+    }
+
+    fn is_chunked(&self) -> bool {
+        self.request.framing == Framing::Chunked
     }
 
     /// True once something of it was written.
@@ -56,7 +54,7 @@ impl Sending {
 
     /// The request as it was, when its body can be sent again.
     pub(crate) fn take_back(mut self) -> Option<Ready> {
-        self.request.body_mut().rewind().then_some(self.request)
+        self.request.body.rewind().then_some(self.request)
     }
 
     /// The buffer, for the next request.
@@ -88,7 +86,7 @@ impl Sending {
     /// write or all was written.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         while !self.ended && self.data.is_empty() && self.after.is_empty() {
-            let Some(frame) = ready!(Pin::new(self.request.body_mut()).poll_frame(cx)) else {
+            let Some(frame) = ready!(Pin::new(&mut self.request.body).poll_frame(cx)) else {
                 self.end(None)?;
                 break;
             };
@@ -104,13 +102,13 @@ impl Sending {
         if data.is_empty() {
             return Ok(());
         }
-        if self.chunked {
+        if self.is_chunked() {
             self.before.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
             self.after = b"\r\n";
         } else {
             let left = self.left.checked_sub(data.len() as u64);
             self.left = left.ok_or_else(|| other("the body is longer than its length"))?;
-            self.ended = self.left == 0 && self.request.body().is_end_stream();
+            self.ended = self.left == 0 && self.request.body.is_end_stream();
         }
         if data.len() <= SMALL && self.begun {
             self.before.extend_from_slice(&data);
@@ -123,14 +121,14 @@ impl Sending {
 
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), BodyError> {
         self.ended = true;
-        if !self.chunked {
+        if !self.is_chunked() {
             return match self.left {
                 0 => Ok(()),
                 _ => Err(other("the body is shorter than its length")),
             };
         }
         self.before.extend_from_slice(b"0\r\n");
-        let announced = self.request.headers().get_all(TRAILER).iter();
+        let announced = self.request.head.headers.get_all(TRAILER).iter();
         let announced: Vec<&[u8]> = announced
             .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
@@ -149,13 +147,19 @@ fn other(text: &str) -> BodyError {
     BodyError::Other(text.to_owned())
 }
 
-fn write_head(request: &Ready, out: &mut BytesMut) {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    for part in [request.method().as_str(), " ", path, " HTTP/1.1\r\n"] {
+fn write_head(request: &Request, out: &mut BytesMut) {
+    let head = &request.head;
+    for part in [head.method.as_str(), " ", head.path_and_query.as_str(), " HTTP/1.1\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }
-    for (name, value) in request.headers() {
+    write_field(out, &HOST, &request.host);
+    for (name, value) in request.fields() {
         write_field(out, name, value);
+    }
+    match request.framing {
+        Framing::Nothing => {}
+        Framing::Length(length) => write_field(out, &CONTENT_LENGTH, &length.into()),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     out.extend_from_slice(b"\r\n");
 }
