@@ -8,6 +8,7 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::balance::Balance;
 use crate::carrier::{Carrier, Errand};
 use crate::deadline::{Deadline, has_failed, is_grpc};
 use crate::endpoint::InFlight;
+use crate::hedge::soon;
 use crate::overload::Slot;
 use crate::request::Ready;
 use crate::retry::{asked_for, may_repeat};
@@ -56,7 +58,6 @@ pub(crate) struct Delivery<'d, C> {
     is_repeatable: bool,
     deadline: Option<Deadline>,
     tells_deadline: bool,
-    slot: RefCell<Option<Rc<Slot>>>,
     /// The present, as it was looked at last: after each wait.
     now: Cell<Instant>,
     sends: Cell<u32>,
@@ -102,7 +103,6 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             method,
             deadline: Deadline::of(&request.head.headers, timeouts.deadline, may_be_grpc),
             tells_deadline: timeouts.pass_deadline || may_be_grpc,
-            slot: RefCell::default(),
             now: Cell::new(now),
             sends: Cell::new(0),
             has_reached: Cell::new(false),
@@ -148,7 +148,8 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         if self.set.members.is_empty() {
             return Err(self.upstream.nowhere());
         }
-        self.enter().await?;
+        // One slot for all attempts: an answer that is to be asked for again still holds it.
+        let slot = self.enter().await?;
         let mut tried = Tried::new();
         let mut last = None;
         loop {
@@ -164,11 +165,18 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             }
             tried.push(picked.place);
             let trial = Trial::new(self.upstream, self.set, &picked, permit);
-            let ended = match self.hedge_after(&tried, request.as_ref()) {
-                None => self.once(trial, request, &tried, None).await,
-                Some(after) => Box::pin(self.hedged(after, trial, request, &mut tried)).await,
-            };
             let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let ended = {
+                let nudge = self.nudge(&tried, request.as_ref());
+                let head = request.as_ref().filter(|_| nudge.is_some());
+                let head = head.map(|request| Rc::clone(&request.head));
+                let mut first =
+                    pin!(self.once(trial, slot.clone(), request, attempts, nudge.as_ref()));
+                match soon(first.as_mut(), nudge.as_ref()).await {
+                    Some(ended) => ended,
+                    None => Box::pin(self.race(first, head, &mut tried)).await,
+                }
+            };
             let again =
                 request.as_ref().and_then(|_| self.again(&ended, attempts, picked.on_trial));
             let Some(wait) = again else { return ended.into_result() };
@@ -182,14 +190,17 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         last.map_or_else(|| Err(self.upstream.nowhere()), Ended::into_result)
     }
 
-    /// Waits for a slot where there is a limit.
-    async fn enter(&self) -> Result<(), Problem> {
-        let Some(overload) = &self.upstream.overload else { return Ok(()) };
+    /// A slot where there is a limit, perhaps after a wait.
+    async fn enter(&self) -> Result<Option<Rc<Slot>>, Problem> {
+        let Some(overload) = &self.upstream.overload else { return Ok(None) };
+        if let Some(slot) = overload.try_enter() {
+            return Ok(Some(Rc::new(slot)));
+        }
         let entered = overload.enter(self.deadline.map(|deadline| deadline.left())).await;
-        let slot = entered.inspect_err(|_| self.upstream.metrics.overloaded.inc())?;
-        *self.slot.borrow_mut() = Some(Rc::new(slot));
         self.look_at_clock();
-        Ok(())
+        entered
+            .map(|slot| Some(Rc::new(slot)))
+            .inspect_err(|_| self.upstream.metrics.overloaded.inc())
     }
 
     /// An endpoint that was not tried; with `retries`, when all were, any.
@@ -208,8 +219,9 @@ impl<'d, C: Carrier> Delivery<'d, C> {
     pub(crate) async fn once(
         &self,
         trial: Trial<'d>,
+        slot: Option<Rc<Slot>>,
         request: &mut Option<Ready>,
-        tried: &[usize],
+        attempts: u32,
         nudge: Option<&Nudge>,
     ) -> Ended {
         let mut trial = trial;
@@ -228,7 +240,6 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         self.endpoint.replace(Some(Arc::clone(label)));
         self.sends.set(self.sends.get() + 1);
         let begun = self.now.get();
-        let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
         let wants_back = |status| self.asks_again(status, attempts, trial.on_trial);
         let errand = Errand {
             upstream: self.upstream,
@@ -237,7 +248,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             deadline: self.deadline,
             sends: &self.sends,
             wants_back: &wants_back,
-            held: self.hold(place),
+            held: self.hold(place, slot),
             nudge,
         };
         let carried = self.carrier.carry(errand, request).await;
@@ -268,12 +279,13 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         self.upstream.pool.max_streams.is_some() && is_grpc(headers) && has_failed(headers)
     }
 
-    /// Counts a request as something that the endpoint has to do, where that is looked at.
-    fn hold(&self, place: usize) -> Held {
+    /// What an attempt keeps until its answer has ended: its slot, and that the endpoint has something
+    /// to do, where that is looked at.
+    fn hold(&self, place: usize, slot: Option<Rc<Slot>>) -> Held {
         let counts = self.upstream.balance.looks_at_load() && self.set.members.len() > 1;
         let member = self.set.members.get(place).filter(|_| counts);
         let in_flight = member.map(|member| InFlight::begin(&member.endpoint));
-        Held { _in_flight: in_flight, _slot: self.slot.borrow().clone() }
+        Held { _in_flight: in_flight, _slot: slot }
     }
 
     /// Tells how long an answer took to those who want to know.

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::attempt::{Nudge, Outcome};
 use crate::carrier::Carrier;
 use crate::deliver::{Delivery, Ended};
-use crate::request::{Ready, Request};
+use crate::request::{Head, Ready, Request};
 use crate::set::Tried;
 use crate::trial::Trial;
 
@@ -67,45 +67,35 @@ impl Most {
 }
 
 impl<C: Carrier> Delivery<'_, C> {
-    /// After how long a second attempt goes out beside this first one, if one may.
-    pub(crate) fn hedge_after(&self, tried: &[usize], request: Option<&Ready>) -> Option<Duration> {
+    /// Says when a second attempt is to go out beside this first one, if one may.
+    pub(crate) fn nudge(&self, tried: &[usize], request: Option<&Ready>) -> Option<Nudge> {
         let hedge = self.upstream.hedge.filter(|_| tried.len() == 1)?;
         let is_plain = matches!(self.method, Method::GET | Method::HEAD)
             && request.is_some_and(|request| request.body.is_end_stream());
         let after = hedge.after.or_else(|| self.upstream.most.get());
-        after.filter(|_| is_plain && self.set.members.len() > 1)
+        let after = after.filter(|_| is_plain && self.set.members.len() > 1)?;
+        Some(Nudge { at: Instant::now() + after, is_due: Cell::new(false) })
     }
 
-    /// Two attempts, the second after a while: the first good answer counts, and the other attempt is
-    /// cancelled.
-    pub(crate) async fn hedged<'t>(
+    /// A second attempt beside the `first`: the first good answer counts, and the other attempt is
+    /// cancelled. `head` is the request's, which has no body.
+    pub(crate) async fn race<'t>(
         &'t self,
-        after: Duration,
-        trial: Trial<'t>,
-        request: &mut Option<Ready>,
+        mut first: Pin<&mut impl Future<Output = Ended>>,
+        head: Option<Rc<Head>>,
         tried: &mut Tried,
     ) -> Ended {
-        let head = request.as_ref().map(|request| Rc::clone(&request.head));
-        let (before, at) = (tried.clone(), Instant::now() + after);
-        let nudge = Nudge { at, is_due: Cell::new(false) };
-        let mut first = pin!(self.once(trial, request, &before, Some(&nudge)));
-        let soon = poll_fn(|cx| match first.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if nudge.is_due.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        if let Some(ended) = soon.await {
-            return ended;
-        }
-        // The second one takes a slot as well, for as long as there are two.
+        // The second one takes a slot as well, if one is free.
         let slot = self.upstream.overload.as_ref().map(|overload| overload.try_enter());
-        let (Some(trial), false) = (self.second(tried), matches!(slot, Some(None))) else {
-            return first.await;
+        let slot = match slot {
+            Some(None) => return first.await,
+            slot => slot.flatten().map(Rc::new),
         };
+        let Some(trial) = self.second(tried) else { return first.await };
         self.upstream.metrics.hedged.inc();
         let label = self.endpoint();
         let mut copy = head.map(Request::without_body);
-        let mut second = pin!(self.once(trial, &mut copy, tried, None));
+        let mut second = pin!(self.once(trial, slot, &mut copy, 2, None));
         tokio::select! {
             ended = &mut first => match self.is_good(&ended) {
                 true => {
@@ -145,6 +135,19 @@ impl<C: Carrier> Delivery<'_, C> {
             false => first,
         }
     }
+}
+
+/// Polls an attempt to its end, or until it takes long.
+pub(crate) async fn soon(
+    mut attempt: Pin<&mut impl Future<Output = Ended>>,
+    nudge: Option<&Nudge>,
+) -> Option<Ended> {
+    poll_fn(|cx| match attempt.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if nudge.is_some_and(|nudge| nudge.is_due.get()) => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 #[cfg(test)]

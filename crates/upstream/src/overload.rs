@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_core::Problem;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::problems::OVERLOADED;
 
@@ -38,7 +38,7 @@ pub(crate) struct InFlightLimit {
 /// The gate before an upstream, for all workers.
 pub(crate) struct Overload {
     limit: InFlightLimit,
-    slots: Arc<Semaphore>,
+    slots: Semaphore,
     /// How many slots there are, taken or not.
     size: AtomicUsize,
     /// Slots to be taken away when they come back.
@@ -49,17 +49,14 @@ pub(crate) struct Overload {
 }
 
 /// Leave to be in flight, until it is dropped.
-pub(crate) struct Slot {
-    gate: Arc<Overload>,
-    permit: Option<OwnedSemaphorePermit>,
-}
+pub(crate) struct Slot(Arc<Overload>);
 
 impl Overload {
     pub(crate) fn new(limit: InFlightLimit) -> Arc<Self> {
         let size = limit.most.map_or(FIRST as usize, |most| most as usize);
         Arc::new(Self {
             limit,
-            slots: Arc::new(Semaphore::new(size)),
+            slots: Semaphore::new(size),
             size: AtomicUsize::new(size),
             owed: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
@@ -69,8 +66,8 @@ impl Overload {
 
     /// A slot, at once.
     pub(crate) fn try_enter(self: &Arc<Self>) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        Some(Slot { gate: Arc::clone(self), permit: Some(permit) })
+        self.slots.try_acquire().ok()?.forget(); // the slot gives it back
+        Some(Slot(Arc::clone(self)))
     }
 
     /// A slot, after waiting for no longer than the settings and `left` allow.
@@ -82,9 +79,11 @@ impl Overload {
             return Err(self.refuse("its queue is full"));
         };
         let wait = left.map_or(self.limit.wait, |left| left.min(self.limit.wait));
-        let acquired = tokio::time::timeout(wait, Arc::clone(&self.slots).acquire_owned()).await;
-        match acquired {
-            Ok(Ok(permit)) => Ok(Slot { gate: Arc::clone(self), permit: Some(permit) }),
+        match tokio::time::timeout(wait, self.slots.acquire()).await {
+            Ok(Ok(permit)) => {
+                permit.forget();
+                Ok(Slot(Arc::clone(self)))
+            }
             Ok(Err(_)) | Err(_) => Err(self.refuse("no slot came free in time")),
         }
     }
@@ -137,9 +136,9 @@ impl Overload {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let Some(permit) = self.permit.take() else { return };
-        if self.gate.owed.load(Ordering::Relaxed) > 0 && self.gate.pay(1) == 0 {
-            permit.forget();
+        let is_kept = self.0.owed.load(Ordering::Relaxed) > 0 && self.0.pay(1) == 0;
+        if !is_kept {
+            self.0.slots.add_permits(1);
         }
     }
 }

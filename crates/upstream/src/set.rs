@@ -108,6 +108,8 @@ struct Candidates<'s> {
     slow_start: Option<Duration>,
     /// A bit for each place that may be chosen.
     usable: SmallVec<[u64; 1]>,
+    /// All of them may, with all of their weight.
+    is_whole: bool,
     /// Too few are healthy to pass over the others.
     is_panic: bool,
 }
@@ -125,10 +127,13 @@ impl<'s> Candidates<'s> {
             }
         }
         let is_panic = in_use * 10_000 < set.members.len() as u64 * u64::from(upstream.panic_below);
-        Self { set, wish, slow_start, usable, is_panic }
+        let is_whole =
+            in_use == set.members.len() as u64 && wish.tried.is_empty() && slow_start.is_none();
+        Self { set, wish, slow_start, usable, is_whole, is_panic }
     }
 
     fn remove(&mut self, place: usize) {
+        self.is_whole = false;
         set_bit(&mut self.usable, place, false);
     }
 
@@ -163,5 +168,9 @@ impl View for Candidates<'_> {
     fn part(&self, place: usize) -> u32 {
         let part = |(endpoint, slow): (&Endpoint, _)| endpoint.health.part(self.wish.now, slow);
         self.endpoint(place).zip(self.slow_start).map_or(100, part)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole
     }
 }

@@ -1,5 +1,6 @@
 //! Shares of failures and of slow attempts over a sliding window: when they open a breaker.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Reason;
@@ -35,11 +36,13 @@ pub(super) struct Window {
     rates: Rates,
     /// Attempts, failed ones, slow ones.
     counts: Sliding<3>,
+    /// When there was something bad last, in milliseconds and one more; 0: never.
+    bad: AtomicU64,
 }
 
 impl Window {
     pub(super) fn new(rates: Rates) -> Self {
-        Self { rates, counts: Sliding::new(rates.window) }
+        Self { rates, counts: Sliding::new(rates.window), bad: AtomicU64::new(0) }
     }
 
     pub(super) fn is_slow(&self, took: Duration) -> bool {
@@ -49,6 +52,14 @@ impl Window {
     /// Counts an outcome, and says whether there were too many of its kind.
     pub(super) fn add(&self, now: Duration, failed: bool, slow: bool) -> Option<Reason> {
         self.counts.add(now, [1, failed.into(), slow.into()]);
+        if failed || slow {
+            self.bad.store(millis(now) + 1, Ordering::Relaxed);
+        }
+        // Where nothing was bad there is nothing to judge.
+        let bad = self.bad.load(Ordering::Relaxed);
+        if bad == 0 || millis(now) > bad + millis(self.rates.window) {
+            return None;
+        }
         let Seen { attempts, failed, slow } = self.seen(now);
         if attempts < u64::from(self.rates.minimum) {
             return None;
@@ -68,6 +79,11 @@ impl Window {
     }
 
     pub(super) fn clear(&self) {
+        self.bad.store(0, Ordering::Relaxed);
         self.counts.clear();
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX / 2)
 }

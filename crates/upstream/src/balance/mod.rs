@@ -99,12 +99,17 @@ pub(crate) trait View {
 
     /// How much of its weight counts now, in percent: less than all while it starts slowly.
     fn part(&self, place: usize) -> u32;
+
+    /// Every endpoint may be chosen, with all of its weight.
+    fn is_whole(&self) -> bool;
 }
 
 /// A worker's own part of the choice.
 pub(crate) struct Picker {
     balance: Balance,
     weights: Vec<u32>,
+    /// Their sum.
+    total: u64,
     /// Smooth round robin: how far each is from its turn.
     turns: RefCell<Vec<i64>>,
     chance: Cell<u64>,
@@ -125,6 +130,7 @@ impl Picker {
         Self {
             balance: balance.clone(),
             turns: RefCell::new(vec![0; weights.len()]),
+            total: weights.iter().map(|weight| u64::from(*weight)).sum(),
             weights,
             chance: Cell::new(seed ^ 0x9E37_79B9_7F4A_7C15),
             ring,
@@ -133,10 +139,12 @@ impl Picker {
 
     /// One of the endpoints that are usable; `key` is the hash of what it is to be chosen by.
     pub(crate) fn pick(&self, view: &impl View, key: Option<u64>) -> Option<usize> {
-        let mut all = self.usable(view, None);
-        let first = all.next()?;
-        if all.next().is_none() {
-            return Some(first);
+        if !view.is_whole() || self.weights.len() < 2 {
+            let mut all = self.usable(view, None);
+            let first = all.next()?;
+            if all.next().is_none() {
+                return Some(first);
+            }
         }
         let in_flight = |place| u64::from(view.load(place).map_or(0, Load::in_flight));
         match (&self.balance, key) {
@@ -182,10 +190,25 @@ impl Picker {
     }
 
     fn by_chance(&self, view: &impl View, but: Option<usize>) -> Option<usize> {
+        if view.is_whole() {
+            return self.by_chance_of_all(but);
+        }
         let total: u64 = self.usable(view, but).map(|place| self.weight(view, place)).sum();
         let mut left = self.draw() % total.max(1);
         self.usable(view, but).find(|place| {
             let weight = self.weight(view, *place);
+            let found = left < weight;
+            left = left.saturating_sub(weight);
+            found
+        })
+    }
+
+    /// The same when everything may be chosen: the sum of weights is known.
+    fn by_chance_of_all(&self, but: Option<usize>) -> Option<usize> {
+        let weight = |place: usize| self.weights.get(place).map_or(0, |weight| u64::from(*weight));
+        let mut left = self.draw() % (self.total - but.map_or(0, weight)).max(1);
+        (0..self.weights.len()).filter(|place| but != Some(*place)).find(|place| {
+            let weight = weight(*place);
             let found = left < weight;
             left = left.saturating_sub(weight);
             found

@@ -9,6 +9,7 @@ const WEIGHTS: [u32; 3] = [1, 2, 5];
 struct Scene<'s> {
     loads: &'s [Load],
     usable: &'s dyn Fn(usize) -> bool,
+    is_whole: bool,
 }
 
 impl View for Scene<'_> {
@@ -23,11 +24,15 @@ impl View for Scene<'_> {
     fn part(&self, _: usize) -> u32 {
         100
     }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole
+    }
 }
 
 /// Every endpoint may be chosen.
 fn all(loads: &[Load]) -> Scene<'_> {
-    Scene { loads, usable: &|_| true }
+    Scene { loads, usable: &|_| true, is_whole: true }
 }
 
 fn picker(balance: &Balance) -> Picker {
@@ -44,7 +49,7 @@ fn counts(picker: &Picker, requests: u64, usable: impl Fn(usize) -> bool) -> Vec
     let mut counts = vec![0.0; 3];
     for number in 0..requests {
         let key = hash(format!("user {number}").as_bytes());
-        let scene = Scene { loads: &loads, usable: &usable };
+        let scene = Scene { loads: &loads, usable: &usable, is_whole: false };
         let place = picker.pick(&scene, Some(key)).unwrap();
         counts[place] += 1.0 / requests as f64;
     }
@@ -66,12 +71,15 @@ fn weights_are_kept_within_two_percent() {
 fn turns_are_spread_evenly_and_skip_what_is_not_usable() {
     let (picker, loads) = (picker(&Balance::RoundRobin), <[Load; 3]>::default());
     let turn = |usable: &dyn Fn(usize) -> bool| {
-        picker.pick(&Scene { loads: &loads, usable }, None).unwrap()
+        picker.pick(&Scene { loads: &loads, usable, is_whole: false }, None).unwrap()
     };
     let turns: Vec<_> = (0..8).map(|_| turn(&|_| true)).collect();
     assert_eq!(turns, [2, 1, 2, 0, 2, 2, 1, 2]);
     assert!((0..20).all(|_| turn(&|place| place != 2) != 2));
-    assert_eq!(picker.pick(&Scene { loads: &loads, usable: &|_| false }, None), None);
+    assert_eq!(
+        picker.pick(&Scene { loads: &loads, usable: &|_| false, is_whole: false }, None),
+        None
+    );
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn a_value_keeps_its_endpoint_and_losing_one_moves_only_its_own() {
     let (picker, loads) = (picker(&by_header()), <[Load; 3]>::default());
     let pick = |number: u32, usable: &dyn Fn(usize) -> bool| {
         let key = hash(&number.to_be_bytes());
-        picker.pick(&Scene { loads: &loads, usable }, Some(key)).unwrap()
+        picker.pick(&Scene { loads: &loads, usable, is_whole: false }, Some(key)).unwrap()
     };
     for number in 0..1000 {
         let home = pick(number, &|_| true);

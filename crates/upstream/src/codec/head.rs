@@ -94,7 +94,11 @@ fn read(bytes: &Bytes, status: StatusCode, minor: u8, method: &Method) -> Result
     }
     let keep_alive = keeps_alive(&headers, minor);
     let framing = framing(&headers, status, minor, method)?;
-    let keep_alive = keep_alive && framing != Framing::UntilClose;
+    // A length beside a transfer encoding does not count, and whoever sends both may mean another end
+    // than we do (RFC 9112 section 6.3).
+    let is_doubtful =
+        headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
+    let keep_alive = keep_alive && framing != Framing::UntilClose && !is_doubtful;
     Ok(Head { status, headers, framing, keep_alive })
 }
 
@@ -171,8 +175,10 @@ mod tests {
         assert_eq!(framed("content-length: 0\r\n"), Ok((Framing::Ended, true)));
         assert_eq!(framed(""), Ok((Framing::UntilClose, false)));
         assert!(!framed("content-length: 5\r\nconnection: x, Close\r\n").unwrap().1);
-        let chunked = framed("Transfer-Encoding: Chunked\r\ncontent-length: 9\r\n").unwrap();
+        let chunked = framed("Transfer-Encoding: Chunked\r\n").unwrap();
         assert_eq!(chunked, (Framing::Chunked(Chunk::Size), true));
+        let both = framed("Transfer-Encoding: chunked\r\ncontent-length: 9\r\n").unwrap();
+        assert_eq!(both, (Framing::Chunked(Chunk::Size), false));
         let old = take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().unwrap();
         assert!(!old.keep_alive);
         let old = "HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n";

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use http_body::{Body as _, Frame};
@@ -44,6 +43,7 @@ pub enum Step {
     /// Reads up to the end of a request's head.
     ReadHead,
     Say(&'static str),
+    Bytes(&'static [u8]),
     /// Waits until the test says so.
     Wait(Rc<Notify>),
     /// Never goes on.
@@ -52,7 +52,7 @@ pub enum Step {
     Reset,
 }
 
-pub use Step::{Close, Hang, Read, ReadHead, Reset, Say, Wait};
+pub use Step::{Bytes, Close, Hang, Read, ReadHead, Reset, Say, Wait};
 
 pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 pub const FAILED: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
@@ -180,6 +180,12 @@ async fn play(
                     return;
                 }
             }
+            Bytes(bytes) => {
+                if stream.write_all(bytes).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await; // the other side reads this piece first
+            }
             Wait(notify) => notify.notified().await,
             Hang => {
                 let mut rest = [0; 1024];
@@ -236,6 +242,8 @@ pub struct Got {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Result<String, BodyError>,
+    /// What came of the body, also when it broke off.
+    pub came: String,
     pub trailers: Option<HeaderMap>,
 }
 
@@ -329,7 +337,7 @@ pub async fn finish(response: portcullis_core::Response) -> Got {
     let (mut text, mut trailers) = (String::new(), None);
     let body = loop {
         match std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            None => break Ok(text),
+            None => break Ok(()),
             Some(Err(error)) => break Err(error),
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => text.push_str(std::str::from_utf8(&data).unwrap()),
@@ -337,31 +345,32 @@ pub async fn finish(response: portcullis_core::Response) -> Got {
             },
         }
     };
-    Got { status: parts.status.as_u16(), headers: parts.headers, body, trailers }
+    let (status, headers) = (parts.status.as_u16(), parts.headers);
+    Got { status, headers, body: body.map(|()| text.clone()), came: text, trailers }
 }
 
 /// A body that comes when the test sends it.
-pub struct Pieces(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BodyError>>);
+pub struct Pieces(mpsc::UnboundedReceiver<Result<Frame<bytes::Bytes>, BodyError>>);
 
-pub type Source = mpsc::UnboundedSender<Result<Frame<Bytes>, BodyError>>;
+pub type Source = mpsc::UnboundedSender<Result<Frame<bytes::Bytes>, BodyError>>;
 
 pub fn pieces() -> (Source, Body) {
     let (sender, receiver) = mpsc::unbounded_channel();
     (sender, Body::stream(Pieces(receiver)))
 }
 
-pub fn data(text: &'static str) -> Result<Frame<Bytes>, BodyError> {
-    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+pub fn data(text: &'static str) -> Result<Frame<bytes::Bytes>, BodyError> {
+    Ok(Frame::data(bytes::Bytes::from_static(text.as_bytes())))
 }
 
 impl http_body::Body for Pieces {
-    type Data = Bytes;
+    type Data = bytes::Bytes;
     type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<bytes::Bytes>, BodyError>>> {
         self.0.poll_recv(cx)
     }
 }
