@@ -45,6 +45,12 @@ pub(crate) const TEST: &[Need] = &[
         ..Need::same("redis-server", "the store of shared limits")
     },
     Need::same("openssl", "a certificate for a store"),
+    Need {
+        brew: "python3",
+        fedora: "python3",
+        alpine: "python3",
+        ..Need::same("python3", "services in trouble, and gRPC")
+    },
     PYTHON,
 ];
 

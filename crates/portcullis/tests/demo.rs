@@ -23,7 +23,7 @@ impl Demo {
         let mut demo = Self { child, guide: Vec::new() };
         for line in BufReader::new(demo.child.stderr.take().unwrap()).lines() {
             demo.guide.push(line.unwrap());
-            if demo.guide.last().unwrap().contains("/demo/heal") {
+            if demo.guide.last().unwrap().starts_with("for i in 1 2 3;") {
                 return demo;
             }
         }
@@ -52,7 +52,8 @@ impl Drop for Demo {
 /// A port whose neighbours, which the demo takes as well, are free too.
 fn free_port() -> u16 {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let fits = |port: &u16| [0, 20, 21, 22, 23, 1821].iter().all(|distance| free(port + distance));
+    let fits =
+        |port: &u16| [0, 20, 21, 22, 23, 32, 1821].iter().all(|distance| free(port + distance));
     let first = 10_000 + u16::try_from(std::process::id() % 10_000).unwrap();
     (first..first + 1000).find(fits).unwrap()
 }
@@ -76,8 +77,16 @@ fn every_printed_line_shows_what_it_says() {
     says(&demo.paste("# 403"), &["403", "\"code\":\"forbidden\""]);
     says(&demo.paste("# 400"), &["\"status\":400", "\"errors\":[", "shipping", "/orderItems"]);
     says(&demo.paste("# 429"), &["100 200", "1 429"]);
+    let slow = demo.paste("# 504");
+    says(&slow, &["\"code\":\"upstream_timeout\"", "1 of 5 failures in a row"]);
+    says(&demo.paste("# well again"), &["\"status\":\"created\""]);
     let failing = demo.paste("# 503");
     let answers: Vec<&str> = failing.lines().filter(|line| line.contains("\"status\"")).collect();
     says(answers.last().unwrap(), &["Service temporarily unavailable", "\"retryAfter\":"]);
-    says(&demo.paste("# well again"), &["\"breaker\"", "open"]);
+    let healed = demo.paste("# healed");
+    says(&healed, &["\"state\": \"open\"", "\"state\": \"half-open\"", "\"status\":\"created\""]);
+    assert!(
+        !healed.rsplit("half-open").next().unwrap().contains("\"state\": \"open\""),
+        "{healed}"
+    );
 }

@@ -79,8 +79,8 @@ impl<C: Carrier> Delivery<'_, C> {
 
     /// A second attempt beside the `first`: the first good answer counts, and the other attempt is
     /// cancelled. `head` is the request's, which has no body.
-    pub(crate) async fn race<'t>(
-        &'t self,
+    pub(crate) async fn race(
+        &self,
         mut first: Pin<&mut impl Future<Output = Ended>>,
         head: Option<Rc<Head>>,
         tried: &mut Tried,

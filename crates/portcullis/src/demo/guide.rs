@@ -27,10 +27,15 @@ curl -si -H \"authorization: Bearer $TOKEN\" http://127.0.0.1:{gateway}/api/v1/u
 {post} '{{\"orderItems\":[]}}'
 # 429: the tier free has 100 requests a minute (counted here; in a store when REDIS_URL names one)
 for i in $(seq 101); do curl -s -o /dev/null -w '%{{http_code}}\\n' http://127.0.0.1:{gateway}/api/v1/products/p-1; done | sort | uniq -c
+# 504: the orders service is slow; /status counts, and says what would open the breaker
+curl -s -X POST http://127.0.0.1:{orders}/demo/slow; {post} '{order}'; curl -s http://127.0.0.1:{admin}/status | grep opensAt
+# well again: an order goes through, and the count is forgotten
+curl -s -X POST http://127.0.0.1:{orders}/demo/heal; {post} '{order}'
 # 503: the orders service fails, and after five failures it is left alone
 curl -s -X POST http://127.0.0.1:{orders}/demo/fail; for i in 1 2 3 4 5 6; do {post} '{order}'; echo; done
-# well again; after five seconds three orders close the breaker
-curl -s -X POST http://127.0.0.1:{orders}/demo/heal; curl -s http://127.0.0.1:{admin}/status
+# healed: after five seconds or a little more three orders close the breaker; /status shows each step
+curl -s -X POST http://127.0.0.1:{orders}/demo/heal; curl -s http://127.0.0.1:{admin}/status | grep -A6 breaker; sleep 6
+for i in 1 2 3; do {post} '{order}'; curl -s http://127.0.0.1:{admin}/status | grep '\"state\": \"[ho]'; done; curl -s http://127.0.0.1:{admin}/status
 "
     )
 }

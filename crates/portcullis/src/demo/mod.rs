@@ -25,6 +25,7 @@ pub struct Ports {
     pub issuer: u16,
     pub users: u16,
     pub orders: u16,
+    pub second_orders: u16,
     pub inventory: u16,
 }
 
@@ -37,6 +38,7 @@ impl Ports {
             issuer: port(20)?,
             users: port(21)?,
             orders: port(22)?,
+            second_orders: port(32)?,
             inventory: port(23)?,
         })
     }
@@ -53,8 +55,10 @@ impl Ports {
             ("SHOP_ISSUER", url(self.issuer)),
             ("SHOP_USERS", url(self.users)),
             ("SHOP_ORDERS", url(self.orders)),
+            ("SHOP_ORDERS_2", url(self.second_orders)),
             ("SHOP_INVENTORY", url(self.inventory)),
             ("SHOP_RESET_AFTER", "5s".to_owned()),
+            ("SHOP_TIMEOUT", "1s".to_owned()),
             ("REDIS_URL", store),
         ]
         .map(|(name, value)| (name.to_owned(), value))
@@ -102,11 +106,12 @@ fn start_services(ports: &Ports) -> Result<(), String> {
         (ports.issuer, shop::Part::Issuer),
         (ports.users, shop::Part::Users),
         (ports.orders, shop::Part::Orders),
+        (ports.second_orders, shop::Part::Orders),
         (ports.inventory, shop::Part::Inventory),
     ];
     let bind = |(port, part): (u16, shop::Part)| {
         let bound = runtime.block_on(TcpListener::bind(("127.0.0.1", port)));
-        let hint = "the demo needs six ports: move them with --port";
+        let hint = "the demo needs seven ports: move them with --port";
         Ok((bound.map_err(|error| format!("cannot listen on port {port}: {error}; {hint}"))?, part))
     };
     let listeners = parts.into_iter().map(bind).collect::<Result<Vec<_>, String>>()?;

@@ -1,9 +1,10 @@
 //! The demo's services: a token issuer, users, orders and inventory. Each speaks only its inner
-//! shape; the orders service can be told to fail.
+//! shape; the orders service can be told to fail or to be slow.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -36,9 +37,17 @@ pub struct Shop {
     issuer: String,
     key: EncodingKey,
     jwks: Value,
-    failing: AtomicBool,
+    mood: AtomicU8,
     orders: AtomicU64,
 }
+
+/// How the orders service is.
+const WELL: u8 = 0;
+const FAILING: u8 = 1;
+const SLOW: u8 = 2;
+
+/// How long an answer of a slow service takes.
+const SLOWNESS: Duration = Duration::from_secs(3);
 
 type Answer = (StatusCode, Value);
 
@@ -56,7 +65,7 @@ impl Shop {
             "e": text(public.exponent().big_endian_without_leading_zero()),
         }] });
         let key = EncodingKey::from_rsa_der(&pkcs1(pkcs8.as_ref())?);
-        Ok(Self { issuer, key, jwks, failing: AtomicBool::default(), orders: AtomicU64::default() })
+        Ok(Self { issuer, key, jwks, mood: AtomicU8::new(WELL), orders: AtomicU64::default() })
     }
 
     fn token(&self, query: &str) -> String {
@@ -138,7 +147,7 @@ async fn answer(
     let (status, body) = match part {
         Part::Issuer if path == "/.well-known/jwks.json" => (StatusCode::OK, shop.jwks.clone()),
         Part::Users => users(&segments),
-        Part::Orders => orders(&shop, &head.method, &segments, &body),
+        Part::Orders => orders(&shop, &head.method, &segments, &body).await,
         Part::Inventory => inventory(&segments),
         Part::Issuer => nowhere(),
     };
@@ -164,15 +173,25 @@ fn users(path: &[&str]) -> Answer {
     }
 }
 
-fn orders(shop: &Shop, method: &Method, path: &[&str], body: &Value) -> Answer {
+async fn orders(shop: &Shop, method: &Method, path: &[&str], body: &Value) -> Answer {
+    let moods = [("heal", WELL), ("fail", FAILING), ("slow", SLOW)];
     match (method, path) {
-        (&Method::POST, ["demo", word @ ("fail" | "heal")]) => {
-            shop.failing.store(*word == "fail", Ordering::Relaxed);
-            (StatusCode::OK, json!({ "orders": word }))
+        (&Method::POST, ["demo", word]) => {
+            let Some((_, mood)) = moods.iter().find(|(known, _)| known == word) else {
+                return nowhere();
+            };
+            shop.mood.store(*mood, Ordering::Relaxed);
+            return (StatusCode::OK, json!({ "orders": word }));
         }
-        _ if shop.failing.load(Ordering::Relaxed) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": "out of order" }))
-        }
+        (&Method::GET, ["healthz"]) => return (StatusCode::OK, json!({ "orders": "there" })),
+        _ => {}
+    }
+    match shop.mood.load(Ordering::Relaxed) {
+        FAILING => return (StatusCode::INTERNAL_SERVER_ERROR, json!({ "error": "out of order" })),
+        SLOW => tokio::time::sleep(SLOWNESS).await,
+        _ => {}
+    }
+    match (method, path) {
         (&Method::POST, ["orders"]) => shop.order(body),
         (&Method::GET, ["users", _, "orders"]) => (
             StatusCode::OK,
