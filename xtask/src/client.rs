@@ -38,6 +38,13 @@ impl Connection {
         self.request = request.into_bytes();
     }
 
+    /// A POST of so many bytes.
+    pub(crate) fn set_body(&mut self, path: &str, bytes: usize) {
+        let body = "x".repeat(bytes);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {bytes}");
+        self.request = format!("{head}\r\n\r\n{body}").into_bytes();
+    }
+
     /// Sends the request and gives the body of the answer, which has to be a 200 of a known length.
     pub(crate) fn exchange(&mut self) -> Result<&[u8]> {
         match self.ask()? {

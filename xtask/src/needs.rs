@@ -58,6 +58,13 @@ pub(crate) const BENCH: &[Need] = &[
     Need::same("nginx", "the peer, and the upstream of all"),
     Need::same("haproxy", "a peer"),
     Need::same("wrk", "load as fast as it is answered"),
+    Need {
+        debian: "nghttp2-client",
+        fedora: "nghttp2",
+        alpine: "nghttp2",
+        brew: "nghttp2",
+        ..Need::same("h2load", "load over HTTP/2")
+    },
     PYTHON,
 ];
 

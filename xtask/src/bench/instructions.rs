@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::paced;
+use super::paced::{self, Requests};
 use super::report::Sample;
 use super::rows::{Peer, Row};
 use super::stage::Stage;
@@ -36,8 +36,9 @@ fn total(row: &Row, peer: &Peer, requests: u32) -> Result<u64> {
     command.arg(format!("--callgrind-out-file={}/callgrind.%p", stage.room.path().display()));
     command.arg(traced.get_program()).args(traced.get_args());
     let mut guest = stage.start(peer.name, &command)?;
-    stage.try_once(row)?;
-    paced::exactly(stage.requests(row), requests)?;
+    stage.try_once(row, peer)?;
+    let status = if peer.refuses { 503 } else { 200 };
+    paced::exactly(Requests { status, ..stage.requests(row) }, requests)?;
     guest.end();
     let mut sum = 0_u64;
     for entry in fs::read_dir(stage.room.path())? {

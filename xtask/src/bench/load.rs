@@ -40,14 +40,35 @@ request = function()
 end
 "#;
 
+/// Has wrk send bodies of so many bytes, by a file in this folder.
+pub(crate) fn with_body(folder: &Path, bytes: usize) -> Result<()> {
+    let body = format!(r#"wrk.method = "POST"; wrk.body = string.rep("x", {bytes})"#);
+    Ok(fs::write(folder.join(SCRIPT), body)?)
+}
+
+/// h2load for this many seconds, after one that does not count.
+pub(crate) fn http2(url: &str, seconds: u64) -> Result<Full> {
+    let mut command = Command::new("taskset");
+    command.args(["--cpu-list", &OTHER_CORE.to_string(), "h2load", "-t1", "-c16", "-m4"]);
+    let text = run::output(command.args(["-D", &seconds.to_string(), url]))?;
+    // "requests: 1234 total, 1234 started, 1234 done, 1234 succeeded, 0 failed, 0 errored, 0 timeout"
+    let line = text.lines().find(|line| line.starts_with("requests:")).context("h2load's count")?;
+    if !line.contains(" 0 failed, 0 errored, 0 timeout") {
+        bail!("errors under load:\n{text}");
+    }
+    let done = line.split(", ").find_map(|part| part.strip_suffix(" succeeded"));
+    Ok(Full { requests: done.context("h2load's count")?.parse()?, seconds: seconds as f64 })
+}
+
 /// Has wrk take the header lines in turn, by files in this folder.
 pub(crate) fn in_turn(folder: &Path, headers: &[String]) -> Result<()> {
     fs::write(folder.join(HEADERS), headers.concat().replace('\r', ""))?;
     Ok(fs::write(folder.join(SCRIPT), IN_TURN)?)
 }
 
-/// wrk for this many seconds, with the script in `folder` if there is one.
-pub(crate) fn flat_out(url: &str, folder: &Path, seconds: u64) -> Result<Full> {
+/// wrk for this many seconds, with the script in `folder` if there is one. Are the answers to be
+/// refusals?
+pub(crate) fn flat_out(url: &str, folder: &Path, seconds: u64, refused: bool) -> Result<Full> {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", &OTHER_CORE.to_string(), "wrk"]);
     command.args(["-t1", &format!("-c{CONNECTIONS}"), &format!("-d{seconds}s"), url]);
@@ -56,7 +77,7 @@ pub(crate) fn flat_out(url: &str, folder: &Path, seconds: u64) -> Result<Full> {
         command.arg("-s").arg(script).env("HEADERS", folder.join(HEADERS));
     }
     let text = run::output(&mut command)?;
-    if text.contains("Non-2xx") || text.contains("Socket errors") {
+    if text.contains("Non-2xx") != refused || text.contains("Socket errors") {
         bail!("errors under load:\n{text}");
     }
     // "  123456 requests in 4.00s, 52.10MB read"

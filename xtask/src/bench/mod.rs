@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use self::report::{Measure, Report, Sample};
-use self::rows::{GATEWAY, Peer, ROWS, Row};
+use self::rows::{GATEWAY, Job, Peer, ROWS, Row};
 use crate::{needs, run};
 
 /// What the command line may say.
@@ -73,8 +73,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     prepare(&options, needs::BENCH)?;
     for row in &options.rows {
         let peers = options.peers(row)?;
-        let measures = [Measure::CPU, Measure::P99, Measure::MEMORY];
-        let mut report = Report::new(row, row.name.to_owned(), &peers, &measures)?;
+        let measures: &[Measure] = match row.job {
+            Job::Http2 => &[Measure::CPU, Measure::MEMORY],
+            _ => &[Measure::CPU, Measure::P99, Measure::MEMORY],
+        };
+        let mut report = Report::new(row, row.name.to_owned(), &peers, measures)?;
         let rate = stage::quarter_load(row, &peers)?;
         report.note("paced_requests_per_second", rate);
         report.note("seconds_per_load", options.seconds);

@@ -4,12 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
-use super::rows::CONNECTIONS;
+use super::rows::{CONNECTIONS, Job};
 use crate::client::{Connection, now};
 
 /// Times of all requests, in microseconds, sorted.
+#[derive(Default)]
 pub(crate) struct Times(Vec<u32>);
 
 impl Times {
@@ -25,9 +26,28 @@ pub(crate) struct Requests<'a> {
     pub(crate) port: u16,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [String],
+    pub(crate) job: Job,
+    /// Of every answer.
+    pub(crate) status: u16,
 }
 
 impl Requests<'_> {
+    fn open(&self) -> Result<Connection> {
+        let mut connection = Connection::open(self.port, self.path)?;
+        if let Job::Post(bytes) = self.job {
+            connection.set_body(self.path, bytes);
+        }
+        Ok(connection)
+    }
+
+    /// One request, whose answer has to be the right one.
+    fn exchange(&self, connection: &mut Connection) -> Result<()> {
+        match connection.status()? {
+            status if status == self.status => Ok(()),
+            status => bail!("answered {status} instead of {}", self.status),
+        }
+    }
+
     /// Lets the connection ask as request number `number`.
     fn prepare(&self, connection: &mut Connection, number: u32) {
         let turn = (number as usize).checked_rem(self.headers.len());
@@ -41,7 +61,7 @@ impl Requests<'_> {
 pub(crate) fn at_rate(requests: Requests<'_>, rate: u64, seconds: u64) -> Result<Times> {
     let gap = Duration::from_secs(1) * CONNECTIONS / u32::try_from(rate)?.max(1);
     let count = u32::try_from(rate * seconds / u64::from(CONNECTIONS))?.max(1);
-    let open = |_| Connection::open(requests.port, requests.path);
+    let open = |_| requests.open();
     let connections = (0..CONNECTIONS).map(open).collect::<Result<Vec<_>>>()?;
     let start = now() + Duration::from_millis(50);
     let all: Result<Vec<Vec<u32>>> = std::thread::scope(|scope| {
@@ -62,10 +82,10 @@ pub(crate) fn at_rate(requests: Requests<'_>, rate: u64, seconds: u64) -> Result
 
 /// Exactly this many requests, one after the other on one connection.
 pub(crate) fn exactly(requests: Requests<'_>, count: u32) -> Result<()> {
-    let mut connection = Connection::open(requests.port, requests.path)?;
+    let mut connection = requests.open()?;
     (0..count).try_for_each(|number| {
         requests.prepare(&mut connection, number);
-        connection.exchange().map(|_| ())
+        requests.exchange(&mut connection)
     })
 }
 
@@ -88,7 +108,7 @@ fn drive(
             std::thread::sleep(wait);
             since = now();
         }
-        connection.exchange()?;
+        requests.exchange(&mut connection)?;
         times.push(u32::try_from(since.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     Ok(times)

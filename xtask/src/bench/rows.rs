@@ -15,6 +15,16 @@ pub(crate) const PEER_CORE: usize = 0;
 /// Where load and upstream run.
 pub(crate) const OTHER_CORE: usize = 1;
 
+/// What every request of a row is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    Get,
+    /// With a body of so many bytes.
+    Post(usize),
+    /// A GET, over HTTP/2 with prior knowledge.
+    Http2,
+}
+
 /// One line of the bench's table.
 pub(crate) struct Row {
     /// Its name on the command line.
@@ -22,6 +32,7 @@ pub(crate) struct Row {
     /// Where its configurations are, below bench/.
     pub(crate) folder: &'static str,
     pub(crate) what: &'static str,
+    pub(crate) job: Job,
     /// Path and query of every request.
     pub(crate) path: &'static str,
     /// So many different tokens, one a request, in turn; 0: none.
@@ -35,14 +46,43 @@ pub(crate) const ROWS: &[Row] = &[
         name: "proxy",
         folder: "proxy",
         what: "plain proxy, GET of 255 bytes",
+        job: Job::Get,
         path: "/",
         tokens: 0,
-        peers: &[&GATEWAY, &NGINX],
+        peers: &[&GATEWAY, &NGINX, &HAPROXY],
+    },
+    Row {
+        name: "post",
+        folder: "proxy",
+        what: "plain proxy, POST of 2 KiB",
+        job: Job::Post(2048),
+        path: "/",
+        tokens: 0,
+        peers: &[&GATEWAY, &NGINX, &HAPROXY],
+    },
+    Row {
+        name: "http2",
+        folder: "http2",
+        what: "plain proxy, clients of HTTP/2: 16 connections with 4 streams each",
+        job: Job::Http2,
+        path: "/",
+        tokens: 0,
+        peers: &[&GATEWAY, &NGINX, &HAPROXY],
+    },
+    Row {
+        name: "open",
+        folder: "open",
+        what: "an open breaker's answers, beside proxied ones",
+        job: Job::Get,
+        path: "/",
+        tokens: 0,
+        peers: &[&OPEN, &PROXIED],
     },
     Row {
         name: "routes",
         folder: "routes",
         what: "plain proxy with 10,000 routes, beside itself with one",
+        job: Job::Get,
         path: "/r5000/a",
         tokens: 0,
         peers: &[&GATEWAY, &ONE_ROUTE],
@@ -51,6 +91,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "secured",
         folder: "secured",
         what: "64 returning RS256 tokens, a limit for each subject",
+        job: Job::Get,
         path: "/",
         tokens: 64,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY],
@@ -59,6 +100,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "limited",
         folder: "limited",
         what: "a limit for each client address",
+        job: Job::Get,
         path: "/",
         tokens: 0,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY, &NGINX],
@@ -67,6 +109,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "fresh",
         folder: "secured",
         what: "12,000 different RS256 tokens, a limit for each subject",
+        job: Job::Get,
         path: "/",
         tokens: 12_000,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY],
@@ -91,6 +134,8 @@ pub(crate) struct Peer {
     /// How it is started with this configuration, in the foreground.
     pub(crate) command: fn(&Path) -> Result<Command>,
     pub(crate) version: fn() -> String,
+    /// Its answers are 503: its breaker is open after the first request.
+    pub(crate) refuses: bool,
 }
 
 pub(crate) const GATEWAY: Peer = Peer {
@@ -102,7 +147,14 @@ pub(crate) const GATEWAY: Peer = Peer {
         Ok(command)
     },
     version: || super::gateway().map_or_else(|_| String::new(), |it| run::version(&it, "version")),
+    refuses: false,
 };
+
+/// This gateway before a service that nobody can reach.
+pub(crate) const OPEN: Peer = Peer { name: "open", file: "open.yaml", refuses: true, ..GATEWAY };
+
+/// The same before a service that answers.
+pub(crate) const PROXIED: Peer = Peer { name: "proxied", file: "proxied.yaml", ..GATEWAY };
 
 /// This gateway again, with nothing to look up.
 pub(crate) const ONE_ROUTE: Peer = Peer { name: "one-route", file: "one-route.yaml", ..GATEWAY };
@@ -112,6 +164,7 @@ pub(crate) const NGINX: Peer = Peer {
     file: "nginx.conf",
     command: nginx,
     version: || run::version(needs::find("nginx").unwrap_or_default(), "-v"),
+    refuses: false,
 };
 
 pub(crate) const HAPROXY: Peer = Peer {
@@ -126,6 +179,7 @@ pub(crate) const HAPROXY: Peer = Peer {
         Ok(command)
     },
     version: || run::version(needs::find("haproxy").unwrap_or_default(), "-v"),
+    refuses: false,
 };
 
 pub(crate) const ENVOY: Peer = Peer {
@@ -137,6 +191,7 @@ pub(crate) const ENVOY: Peer = Peer {
         Ok(command)
     },
     version: || needs::envoy().map_or_else(|_| String::new(), |it| run::version(it, "--version")),
+    refuses: false,
 };
 
 /// nginx in the foreground, keeping everything that it writes in its configuration's folder.

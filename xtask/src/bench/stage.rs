@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::load::{self, Full};
-use super::paced::{self, Requests};
+use super::paced::{self, Requests, Times};
 use super::report::Sample;
-use super::rows::{self, OTHER_CORE, PEER_CORE, Peer, Row};
+use super::rows::{self, Job, OTHER_CORE, PEER_CORE, Peer, Row};
 use super::tokens;
 use crate::gauge;
 use crate::run::{self, Guest, Room};
@@ -43,12 +43,16 @@ impl Stage {
             tokens::publish(room.path())?;
             load::in_turn(room.path(), &headers)?;
         }
+        if let Job::Post(bytes) = row.job {
+            load::with_body(room.path(), bytes)?;
+        }
         let (listen, upstream, admin) = (run::free_port()?, run::free_port()?, run::free_port()?);
         Ok(Self { room, listen, upstream, admin, headers })
     }
 
     pub(crate) fn requests<'a>(&'a self, row: &'a Row) -> Requests<'a> {
-        Requests { port: self.listen, path: row.path, headers: &self.headers }
+        let (port, job) = (self.listen, row.job);
+        Requests { port, path: row.path, headers: &self.headers, job, status: 200 }
     }
 
     /// Copies a configuration into the room with `${NAME}` filled in.
@@ -87,13 +91,41 @@ impl Stage {
         Ok(guest)
     }
 
-    fn flat_out(&self, row: &Row, seconds: u64) -> Result<Full> {
+    fn flat_out(&self, row: &Row, peer: &Peer, seconds: u64) -> Result<Full> {
         let url = format!("http://127.0.0.1:{}{}", self.listen, row.path);
-        load::flat_out(&url, self.room.path(), seconds)
+        match row.job {
+            Job::Http2 => load::http2(&url, seconds),
+            Job::Get | Job::Post(_) => {
+                load::flat_out(&url, self.room.path(), seconds, peer.refuses)
+            }
+        }
     }
 
     /// One request by hand: that the peer does its job is seen, not assumed.
-    pub(crate) fn try_once(&self, row: &Row) -> Result<()> {
+    pub(crate) fn try_once(&self, row: &Row, peer: &Peer) -> Result<()> {
+        if peer.refuses {
+            self.ask(row)?; // opens its breaker
+            let answer = self.ask(row)?;
+            return match answer.starts_with("HTTP/1.1 503 ") {
+                true => Ok(()),
+                false => bail!("not an open breaker's answer:\n{answer}"),
+            };
+        }
+        let answer = self.ask(row)?;
+        let body = answer.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
+        if !answer.starts_with("HTTP/1.1 200 ") || body != BODY {
+            bail!("not the upstream's answer:\n{}", answer.chars().take(500).collect::<String>());
+        }
+        Ok(())
+    }
+
+    fn ask(&self, row: &Row) -> Result<String> {
+        if row.job == Job::Http2 {
+            let url = format!("http://127.0.0.1:{}{}", self.listen, row.path);
+            let answer =
+                run::output(Command::new("curl").args(["-si", "--http2-prior-knowledge", &url]))?;
+            return Ok(answer.replacen("HTTP/2 200 ", "HTTP/1.1 200 ", 1));
+        }
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.listen))?;
         stream.set_read_timeout(Some(START))?;
         let own = self.headers.first().map_or("", String::as_str);
@@ -102,11 +134,7 @@ impl Stage {
         stream.write_all(head.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let body = answer.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
-        if !answer.starts_with("HTTP/1.1 200 ") || body != BODY {
-            bail!("not the upstream's answer:\n{}", answer.chars().take(500).collect::<String>());
-        }
-        Ok(())
+        Ok(answer)
     }
 
     /// A peer that writes no access log does less than its job.
@@ -133,9 +161,9 @@ pub(crate) fn quarter_load(row: &Row, peers: &[&Peer]) -> Result<u64> {
         let stage = Stage::new(row)?;
         let _upstream = stage.start_upstream()?;
         let _guest = stage.start(peer.name, &stage.command(row, peer)?)?;
-        stage.try_once(row)?;
-        stage.flat_out(row, 1)?;
-        slowest = slowest.min(stage.flat_out(row, 2)?.per_second());
+        stage.try_once(row, peer)?;
+        stage.flat_out(row, peer, 1)?;
+        slowest = slowest.min(stage.flat_out(row, peer, 2)?.per_second());
     }
     Ok((slowest / 4).max(1))
 }
@@ -149,13 +177,19 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
     // The upstream is the same program as one of the peers: pages that they share would count half.
     let idle_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     let _upstream = stage.start_upstream()?;
-    stage.try_once(row)?;
-    stage.flat_out(row, 1)?;
+    stage.try_once(row, peer)?;
+    stage.flat_out(row, peer, 1)?;
 
     let before = gauge::cpu_ns(&run::tree(guest.pid()))?;
-    let full = stage.flat_out(row, seconds)?;
+    let full = stage.flat_out(row, peer, seconds)?;
     let after = gauge::cpu_ns(&run::tree(guest.pid()))?;
-    let paced = paced::at_rate(stage.requests(row), rate, seconds)?;
+    let requests = stage.requests(row);
+    let status = if peer.refuses { 503 } else { 200 };
+    // The evenly spaced load speaks HTTP/1.1 only.
+    let paced = match row.job {
+        Job::Http2 => Times::default(),
+        _ => paced::at_rate(Requests { status, ..requests }, rate, seconds)?,
+    };
     let loaded_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     drop(guest);
     stage.ensure_logged()?;
