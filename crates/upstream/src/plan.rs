@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use portcullis_config::{Diagnostics, Percent, Span, Spanned};
+use portcullis_config::{Diagnostics, OrOff, Percent, Span, Spanned};
 use portcullis_core::Build;
 use portcullis_core::breaker::{Rates, Settings as Breaker, Share};
 use portcullis_core::template::Reference;
 
-use crate::address::Address;
+use crate::address::{Address, Host};
 use crate::attempt::Timeouts;
 use crate::balance::{Balance, Key};
 use crate::hedge::Hedge;
@@ -78,6 +78,11 @@ impl UpstreamPlan {
             optional(it.after.as_ref(), |after| wait(after, out)).map(|after| Hedge { after })
         });
         let in_flight = in_flight(settings, out);
+        if let (Some([(only, _)]), OrOff::On(_)) = (endpoints.as_deref(), &settings.hedge)
+            && matches!(only.host, Host::Ip(_))
+        {
+            out.warning(span, format!("`hedge` of `{name}` has no effect: it has one endpoint"));
+        }
         let pool = pool(settings, out);
         let default_failures = || BreakerSettings::defaults().map(|it| it.statuses);
         let failures = settings.breaker.on().map(|it| it.statuses.clone());

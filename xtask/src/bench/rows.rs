@@ -79,6 +79,15 @@ pub(crate) const ROWS: &[Row] = &[
         peers: &[&OPEN, &PROXIED],
     },
     Row {
+        name: "neighbour",
+        folder: "open",
+        what: "plain proxy while another upstream is dead, beside itself alone",
+        job: Job::Get,
+        path: "/",
+        tokens: 0,
+        peers: &[&NEIGHBOUR, &PROXIED],
+    },
+    Row {
         name: "routes",
         folder: "routes",
         what: "plain proxy with 10,000 routes, beside itself with one",
@@ -136,7 +145,12 @@ pub(crate) struct Peer {
     pub(crate) version: fn() -> String,
     /// Its answers are 503: its breaker is open after the first request.
     pub(crate) refuses: bool,
+    /// Meanwhile somebody keeps asking for [`DEAD`], whose upstream is dead.
+    pub(crate) has_dead_neighbour: bool,
 }
+
+/// Where a dead upstream is asked for, in configurations that have one.
+pub(crate) const DEAD: &str = "/dead";
 
 pub(crate) const GATEWAY: Peer = Peer {
     name: "portcullis",
@@ -148,10 +162,15 @@ pub(crate) const GATEWAY: Peer = Peer {
     },
     version: || super::gateway().map_or_else(|_| String::new(), |it| run::version(&it, "version")),
     refuses: false,
+    has_dead_neighbour: false,
 };
 
 /// This gateway before a service that nobody can reach.
 pub(crate) const OPEN: Peer = Peer { name: "open", file: "open.yaml", refuses: true, ..GATEWAY };
+
+/// The same, with a second service that is dead and asked for all the time.
+pub(crate) const NEIGHBOUR: Peer =
+    Peer { name: "dead neighbour", file: "neighbour.yaml", has_dead_neighbour: true, ..GATEWAY };
 
 /// The same before a service that answers.
 pub(crate) const PROXIED: Peer = Peer { name: "proxied", file: "proxied.yaml", ..GATEWAY };
@@ -165,6 +184,7 @@ pub(crate) const NGINX: Peer = Peer {
     command: nginx,
     version: || run::version(needs::find("nginx").unwrap_or_default(), "-v"),
     refuses: false,
+    has_dead_neighbour: false,
 };
 
 pub(crate) const HAPROXY: Peer = Peer {
@@ -180,6 +200,7 @@ pub(crate) const HAPROXY: Peer = Peer {
     },
     version: || run::version(needs::find("haproxy").unwrap_or_default(), "-v"),
     refuses: false,
+    has_dead_neighbour: false,
 };
 
 pub(crate) const ENVOY: Peer = Peer {
@@ -192,6 +213,7 @@ pub(crate) const ENVOY: Peer = Peer {
     },
     version: || needs::envoy().map_or_else(|_| String::new(), |it| run::version(it, "--version")),
     refuses: false,
+    has_dead_neighbour: false,
 };
 
 /// nginx in the foreground, keeping everything that it writes in its configuration's folder.

@@ -6,6 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,8 +16,9 @@ use anyhow::{Context as _, Result, bail};
 use super::load::{self, Full};
 use super::paced::{self, Requests, Times};
 use super::report::Sample;
-use super::rows::{self, Job, OTHER_CORE, PEER_CORE, Peer, Row};
+use super::rows::{self, DEAD, Job, OTHER_CORE, PEER_CORE, Peer, Row};
 use super::tokens;
+use crate::client::Connection;
 use crate::gauge;
 use crate::run::{self, Guest, Room};
 
@@ -145,6 +149,34 @@ impl Stage {
     }
 }
 
+/// Somebody who asks for a dead upstream 200 times a second, until this is dropped.
+struct Neighbour {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Neighbour {
+    fn start(port: u16) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut connection = Connection::open(port, DEAD).ok();
+            while !stopped.load(Ordering::Relaxed) {
+                connection = connection.and_then(|mut open| open.status().is_ok().then_some(open));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
 pub(crate) fn folder() -> PathBuf {
     run::root().join("bench")
 }
@@ -180,6 +212,7 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
     stage.try_once(row, peer)?;
     stage.flat_out(row, peer, 1)?;
 
+    let neighbour = peer.has_dead_neighbour.then(|| Neighbour::start(stage.listen));
     let before = gauge::cpu_ns(&run::tree(guest.pid()))?;
     let full = stage.flat_out(row, peer, seconds)?;
     let after = gauge::cpu_ns(&run::tree(guest.pid()))?;
@@ -190,6 +223,7 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
         Job::Http2 => Times::default(),
         _ => paced::at_rate(Requests { status, ..requests }, rate, seconds)?,
     };
+    drop(neighbour);
     let loaded_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     drop(guest);
     stage.ensure_logged()?;

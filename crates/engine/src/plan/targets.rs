@@ -327,11 +327,20 @@ fn redirect(settings: &RedirectSettings, desk: &mut Desk<'_>) -> Option<TargetPl
 impl std::fmt::Display for TargetPlan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Forward(plan) => match &plan.path {
-                PathPlan::Same => write!(f, "forward to {}", plan.to),
-                PathPlan::Strip(prefix) => write!(f, "forward to {} without {prefix}", plan.to),
-                PathPlan::Template(path) => write!(f, "forward to {}, {path}", plan.to),
-            },
+            Self::Forward(plan) => {
+                match &plan.path {
+                    PathPlan::Same => write!(f, "forward to {}", plan.to),
+                    PathPlan::Strip(prefix) => write!(f, "forward to {} without {prefix}", plan.to),
+                    PathPlan::Template(path) => write!(f, "forward to {}, {path}", plan.to),
+                }?;
+                match &plan.fallback {
+                    None => Ok(()),
+                    Some(FallbackPlan::Other(other)) => write!(f, ", or else to {other}"),
+                    Some(FallbackPlan::Fixed(reply)) => {
+                        write!(f, ", or else answer {}", reply.status.as_u16())
+                    }
+                }
+            }
             Self::Compose(plan) => {
                 let calls: Vec<_> = plan.calls.iter().map(|call| &*call.name).collect();
                 write!(f, "compose {}", calls.join(", "))
