@@ -3,6 +3,7 @@
 //! A policy that needs the bytes calls [`Body::read`]; afterwards the body is [`Body::Full`] and
 //! reading it again is free. Nothing else buffers.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -90,6 +91,35 @@ impl Body {
         Ok(bytes)
     }
 
+    /// Reads the whole body if it has no more than `limit` bytes. `None` when it has more: it is then
+    /// as it was, to be passed on.
+    pub async fn read_if_fits(&mut self, limit: u64) -> Result<Option<Bytes>, BodyError> {
+        if matches!(self, Self::Empty | Self::Full(_)) {
+            return match self.read(limit).await {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(BodyError::TooLarge { .. }) => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+        let (mut pieces, mut length) = (VecDeque::new(), self.size_hint().lower());
+        while length <= limit {
+            let next = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await;
+            let Some(frame) = next else {
+                let whole: Vec<Bytes> = pieces.into();
+                *self = Self::full(whole.concat());
+                return self.read(limit).await.map(Some);
+            };
+            let Ok(data) = frame?.into_data() else { continue };
+            pieces.push_back(data);
+            length = pieces.iter().map(|piece| piece.len() as u64).sum();
+        }
+        if !pieces.is_empty() {
+            let rest = std::mem::take(self);
+            *self = Self::stream(Begun { pieces, rest });
+        }
+        Ok(None)
+    }
+
     async fn collect(&mut self, limit: u64) -> Result<Bytes, BodyError> {
         let mut first = Bytes::new();
         let mut rest: Option<BytesMut> = None;
@@ -112,6 +142,31 @@ impl Body {
             }
         }
         Ok(rest.map_or(first, BytesMut::freeze))
+    }
+}
+
+/// A body of which a part was read: that part, and the rest.
+struct Begun {
+    pieces: VecDeque<Bytes>,
+    rest: Body,
+}
+
+impl http_body::Body for Begun {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.pieces.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.pieces.is_empty() && self.rest.is_end_stream()
     }
 }
 

@@ -60,6 +60,12 @@ impl Lookup for Exchange {
             Reference::Jwt(path) => self.jwt.as_ref()?.text(path),
             Reference::Header(name) => self.header(name).map(Cow::Borrowed),
             Reference::Query(name) => self.query(name).map(Cow::Owned),
+            Reference::Consumer(field) => {
+                let consumer = self.consumer.as_ref()?;
+                let tier = || consumer.tier.as_deref();
+                let value = if &**field == "name" { Some(&*consumer.name) } else { tier() };
+                value.map(Cow::Borrowed)
+            }
             Reference::Request(field) => Some(self.fact(field)),
         }
     }

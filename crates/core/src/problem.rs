@@ -51,8 +51,16 @@ pub const REQUEST_BROKEN: Code = Code {
     cure: "Send the body to its end, framed as RFC 9112 says.",
 };
 
+/// A path, header or query that is to be made of something that the request does not have.
+pub const MISSING_REFERENCE: Code = Code {
+    name: "missing_reference",
+    status: StatusCode::BAD_REQUEST,
+    title: "Missing reference",
+    cure: "Send what the route's path, headers or query are made of; the log names it.",
+};
+
 /// The codes that several rooms answer with.
-pub const CODES: &[&Code] = &[&PAYLOAD_TOO_LARGE, &REQUEST_BROKEN];
+pub const CODES: &[&Code] = &[&PAYLOAD_TOO_LARGE, &REQUEST_BROKEN, &MISSING_REFERENCE];
 
 /// Whose doing it was: decides what breakers, metrics and logs count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

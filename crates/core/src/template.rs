@@ -20,6 +20,13 @@ pub enum Place {
     Path,
     /// A header's value: what is not visible ASCII or a space is percent-encoded.
     Header,
+    /// A query parameter's value: the template's own text is encoded as well.
+    Query,
+}
+
+/// A text as a part of a path or a query: all but unreserved characters are percent-encoded.
+pub fn encode(text: &str) -> impl fmt::Display + '_ {
+    utf8_percent_encode(text, RESERVED)
 }
 
 /// What a `{...}` refers to.
@@ -31,6 +38,8 @@ pub enum Reference {
     Jwt(Box<str>),
     Header(Box<str>),
     Query(Box<str>),
+    /// `name` or `tier` of the program that asks with a key.
+    Consumer(Box<str>),
     /// `id`, `method`, `path` or `client_ip`.
     Request(Box<str>),
 }
@@ -42,6 +51,7 @@ impl fmt::Display for Reference {
             Self::Jwt(path) => write!(f, "{{jwt.{path}}}"),
             Self::Header(name) => write!(f, "{{header.{name}}}"),
             Self::Query(name) => write!(f, "{{query.{name}}}"),
+            Self::Consumer(field) => write!(f, "{{consumer.{field}}}"),
             Self::Request(field) => write!(f, "{{request.{field}}}"),
         }
     }
@@ -158,7 +168,10 @@ impl Template {
             match part {
                 Part::Text(text) => {
                     in_path = in_path && !text.contains('?');
-                    out.push_str(text);
+                    match self.place {
+                        Place::Query => out.extend(utf8_percent_encode(text, RESERVED)),
+                        Place::Path | Place::Header => out.push_str(text),
+                    }
                 }
                 Part::Value(reference) => {
                     let usable =
@@ -166,7 +179,7 @@ impl Template {
                     let value = values.lookup(reference).filter(usable);
                     let value = value.ok_or_else(|| MissingReference(reference.clone()))?;
                     let encoded = match self.place {
-                        Place::Path => RESERVED,
+                        Place::Path | Place::Query => RESERVED,
                         Place::Header => CONTROLS,
                     };
                     out.extend(utf8_percent_encode(&value, encoded));
@@ -179,7 +192,8 @@ impl Template {
 
 /// What a name refers to, or what is wrong with it and a hint.
 fn reference(name: &str, names: &[impl AsRef<str>]) -> Result<Reference, (String, String)> {
-    let forms = "jwt.CLAIM, header.NAME, query.NAME and request.id, .method, .path, .client_ip";
+    let forms = "jwt.CLAIM, header.NAME, query.NAME, consumer.name, .tier and request.id, .method, \
+                 .path, .client_ip";
     match name.split_once('.') {
         None if RESERVED_NAMES.contains(&name) => Err((
             format!("{{{name}}} says not which part of it is meant"),
@@ -204,6 +218,7 @@ fn reference(name: &str, names: &[impl AsRef<str>]) -> Result<Reference, (String
             Ok(Reference::Header(name.to_ascii_lowercase().into()))
         }
         Some(("query", name)) if !name.is_empty() => Ok(Reference::Query(name.into())),
+        Some(("consumer", field @ ("name" | "tier"))) => Ok(Reference::Consumer(field.into())),
         Some(("request", field @ ("id" | "method" | "path" | "client_ip"))) => {
             Ok(Reference::Request(field.into()))
         }

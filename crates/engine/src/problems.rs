@@ -59,13 +59,6 @@ pub const INTERNAL: Code = Code {
     cure: "Look up the requestId in the access log and report what it says.",
 };
 
-pub const BAD_REWRITE: Code = Code {
-    name: "missing_reference",
-    status: StatusCode::BAD_REQUEST,
-    title: "Missing reference",
-    cure: "Send what the route's path template refers to; the log names it.",
-};
-
 pub const CALL_FAILED: Code = Code {
     name: "call_failed",
     status: StatusCode::BAD_GATEWAY,
@@ -96,7 +89,6 @@ pub const CODES: &[&Code] = &[
     &ROUTE_NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &INTERNAL,
-    &BAD_REWRITE,
     &CALL_FAILED,
     &COMPOSITION_TIMEOUT,
     &COMPOSITION_FAILED,

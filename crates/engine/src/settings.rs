@@ -48,6 +48,8 @@ settings! {
         pub consumers: Named<ConsumerSettings> = "{}",
         /// Named groups of endpoints.
         pub upstreams: Named<UpstreamSettings> = "{}",
+        /// Mappings that several routes use, by name: jq programs.
+        pub mappings: Named<Spanned<String>> = "{}",
         /// Policies on every route, unless a route says otherwise.
         pub policies: PoliciesBlock = "{}",
         /// What is served.

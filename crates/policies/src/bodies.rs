@@ -2,6 +2,7 @@
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use portcullis_core::exchange::query_pairs;
 use portcullis_core::mapping::Value;
 use portcullis_core::problem::{PAYLOAD_TOO_LARGE, REQUEST_BROKEN};
 use portcullis_core::{BodyError, Code, Exchange, Problem};
@@ -27,18 +28,54 @@ pub fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
+/// True for a form (`application/x-www-form-urlencoded`).
+fn is_form(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+/// The request's body, read up to the bound.
+async fn whole(exchange: &mut Exchange) -> Result<bytes::Bytes, Problem> {
+    let limit = exchange.buffer_limit;
+    exchange.body.read(limit).await.map_err(|error| match error {
+        BodyError::TooLarge { limit } => {
+            Problem::new(&PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
+        }
+        error => Problem::new(&REQUEST_BROKEN, "the body broke off").private(error.to_string()),
+    })
+}
+
+/// The request's body as a mapping sees it: JSON, or the fields of a form as an object of texts, in
+/// which a repeated field is a list.
+pub async fn read_mapped(exchange: &mut Exchange) -> Result<Value, Problem> {
+    if !is_form(&exchange.request.headers) {
+        return read(exchange).await.map(|(_, value)| value);
+    }
+    let bytes = whole(exchange).await?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        Problem::new(&INVALID_JSON, "the form is not written in visible ASCII or UTF-8")
+    })?;
+    let mut fields: Vec<(String, Vec<Value>)> = Vec::new();
+    for (name, value) in query_pairs(text) {
+        let value = Value::text(&value);
+        match fields.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, values)) => values.push(value),
+            None => fields.push((name, vec![value])),
+        }
+    }
+    Ok(Value::object(fields.into_iter().map(|(name, mut values)| match values.len() {
+        1 => (name, values.remove(0)),
+        _ => (name, Value::array(values)),
+    })))
+}
+
 /// The request's body, read up to the bound, as JSON.
 pub async fn read(exchange: &mut Exchange) -> Result<(bytes::Bytes, Value), Problem> {
     if !is_json(&exchange.request.headers) {
         return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
     }
-    let limit = exchange.buffer_limit;
-    let bytes = exchange.body.read(limit).await.map_err(|error| match error {
-        BodyError::TooLarge { limit } => {
-            Problem::new(&PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
-        }
-        error => Problem::new(&REQUEST_BROKEN, "the body broke off").private(error.to_string()),
-    })?;
+    let bytes = whole(exchange).await?;
     let value = Value::parse(&bytes)
         .map_err(|error| Problem::new(&INVALID_JSON, format!("the body is no JSON: {error}")))?;
     Ok((bytes, value))

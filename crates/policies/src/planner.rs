@@ -15,6 +15,7 @@ use crate::consumers::Consumers;
 use crate::issuers::IssuerPlan;
 use crate::rate_limit::TierPlan;
 use crate::stores::StorePlan;
+use crate::transform::Mappings;
 
 /// A file that a configuration names may be at most this large, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub issuers: Plans<IssuerPlan>,
     pub tiers: Plans<TierPlan>,
     pub stores: Plans<StorePlan>,
+    pub mappings: Mappings,
     pub consumers: Arc<Consumers>,
 }
 

@@ -111,6 +111,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
             &mut Reader { out, sources, files: &mut files },
         ),
         consumers: Arc::default(),
+        mappings: portcullis_policies::transform::plan_mappings(&file.mappings),
     };
     let consumers = portcullis_policies::consumers::plan_consumers(
         &file.consumers,

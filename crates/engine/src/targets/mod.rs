@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION};
+use portcullis_core::problem::MISSING_REFERENCE;
 use portcullis_core::template::{MissingReference, Template};
 use portcullis_core::{Exchange, Problem, Reply, Response};
 use portcullis_upstream::Upstream;
 
 use crate::plan::TargetPlan;
-use crate::problems::BAD_REWRITE;
 use crate::snapshot::Route;
 pub use compose::Compose;
 pub use forward::{Forward, host_value};
@@ -61,7 +61,7 @@ fn redirect(exchange: &Exchange, to: &Template, status: StatusCode) -> Result<Re
         address.push_str(query);
     }
     let location = HeaderValue::try_from(address)
-        .map_err(|_| Problem::new(&BAD_REWRITE, "the address to go to cannot be written"))?;
+        .map_err(|_| Problem::new(&MISSING_REFERENCE, "the address to go to cannot be written"))?;
     let mut reply = Reply::empty(status);
     reply.headers.insert(LOCATION, location);
     Ok(reply)
@@ -69,6 +69,6 @@ fn redirect(exchange: &Exchange, to: &Template, status: StatusCode) -> Result<Re
 
 /// The problem of a template whose reference has no value in this request.
 fn unresolved(missing: &MissingReference) -> Problem {
-    Problem::new(&BAD_REWRITE, "the request lacks what this route's path is made of")
+    Problem::new(&MISSING_REFERENCE, "the request lacks what this route's path is made of")
         .private(missing.to_string())
 }

@@ -1,0 +1,112 @@
+//! What a file may say about shapes.
+
+use portcullis_config::{
+    Decode, Definitions, Diagnostics, Named, Node, OneOrMany, Spanned, Value, choices, settings,
+};
+
+settings! {
+    /// Requests and answers between their outer and inner shapes.
+    pub struct TransformSettings {
+        /// From the client's shape to the service's: a step, or several in order.
+        pub request: Option<OneOrMany<RequestStep>>,
+        /// From the service's shape to the client's: a step, or several in order.
+        pub response: Option<OneOrMany<ResponseStep>>,
+        /// What becomes of an answer that is larger than `bounds.buffered_body`, where a step reads it.
+        pub on_oversize: Oversize = "refuse",
+    }
+}
+
+choices! {
+    /// What becomes of an answer that is too large to be read.
+    pub enum Oversize {
+        /// It is a 502.
+        Refuse = "refuse",
+        /// It passes as it is.
+        Pass = "pass",
+    }
+}
+
+settings! {
+    /// One step of a request's way in.
+    pub struct RequestStep {
+        /// A jq condition; left out, always.
+        pub when: Option<Spanned<String>>,
+        /// A jq program that gives exactly one value: the new body.
+        pub body: Option<Mapping>,
+        /// Headers to change. Values are string templates.
+        pub headers: Option<HeaderSettings>,
+        /// Query parameters to change. Values are string templates.
+        pub query: Option<QuerySettings>,
+    }
+}
+
+settings! {
+    /// One step of an answer's way out.
+    pub struct ResponseStep {
+        /// A jq condition, such as `$status == 404`; left out, for the service's 2xx answers.
+        pub when: Option<Spanned<String>>,
+        /// A jq program that gives exactly one value: the new body.
+        pub body: Option<Mapping>,
+        /// Headers to change. Values are string templates.
+        pub headers: Option<HeaderSettings>,
+        /// Another status.
+        pub status: Option<Spanned<u16>>,
+    }
+}
+
+settings! {
+    /// Headers to change, in this order: remove, rename, set, add.
+    pub struct HeaderSettings {
+        /// Their names.
+        pub remove: Vec<Spanned<String>> = "[]",
+        /// Old names and new ones.
+        pub rename: Named<Spanned<String>> = "{}",
+        /// One value each, whatever was there.
+        pub set: Named<Spanned<String>> = "{}",
+        /// One value more each.
+        pub add: Named<Spanned<String>> = "{}",
+    }
+}
+
+settings! {
+    /// Query parameters to change, in this order: remove, rename, set, add.
+    pub struct QuerySettings {
+        /// Their names.
+        pub remove: Vec<String> = "[]",
+        /// Old names and new ones.
+        pub rename: Named<String> = "{}",
+        /// One value each, whatever was there.
+        pub set: Named<Spanned<String>> = "{}",
+        /// One value more each.
+        pub add: Named<Spanned<String>> = "{}",
+    }
+}
+
+settings! {
+    /// A mapping by its name.
+    struct UseSettings {
+        /// Its name in `mappings`.
+        r#use: Spanned<String>,
+    }
+}
+
+/// A jq program, or the name of one.
+#[derive(Clone, Debug)]
+pub enum Mapping {
+    Own(Spanned<String>),
+    Named(Spanned<String>),
+}
+
+impl Decode for Mapping {
+    fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => UseSettings::decode(node, out).map(|it| Self::Named(it.r#use)),
+            _ => Spanned::decode(node, out).map(Self::Own),
+        }
+    }
+
+    fn schema(definitions: &mut Definitions) -> serde_json::Value {
+        let own = String::schema(definitions);
+        serde_json::json!({ "anyOf": [own, UseSettings::schema(definitions)] })
+    }
+}
