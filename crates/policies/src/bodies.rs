@@ -1,11 +1,11 @@
 //! Reading a request's body as JSON: what `validate` and `transform` share.
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode};
 use portcullis_core::exchange::query_pairs;
 use portcullis_core::mapping::Value;
 use portcullis_core::problem::{PAYLOAD_TOO_LARGE, REQUEST_BROKEN};
-use portcullis_core::{BodyError, Code, Exchange, Problem};
+use portcullis_core::{BodyError, Code, Exchange, Problem, Response};
 
 pub const INVALID_JSON: Code = Code {
     name: "invalid_json",
@@ -26,6 +26,21 @@ pub fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
+}
+
+/// Why an answer's body is not read: it has none, a part of one, or one that is no JSON.
+pub fn untouched(exchange: &Exchange, response: &Response) -> Option<&'static str> {
+    let (status, headers) = (response.status(), response.headers());
+    match status {
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
+            Some("no_body")
+        }
+        StatusCode::PARTIAL_CONTENT => Some("partial"),
+        _ if exchange.record.method == Method::HEAD => Some("no_body"),
+        _ if headers.contains_key(CONTENT_ENCODING) => Some("encoding"),
+        _ if !is_json(headers) => Some("media_type"),
+        _ => None,
+    }
 }
 
 /// True for a form (`application/x-www-form-urlencoded`).

@@ -1,6 +1,6 @@
 //! An answer's steps, on its way out.
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use portcullis_core::mapping::{RunError, Scope, Value};
 use portcullis_core::template::Lookup;
 use portcullis_core::{
@@ -94,7 +94,7 @@ impl Transform {
         exchange: &mut Exchange,
         response: &mut Response,
     ) -> Result<Option<Value>, Problem> {
-        if let Some(why) = untouched(exchange, response) {
+        if let Some(why) = bodies::untouched(exchange, response) {
             exchange.record.event(
                 Event::new(NAME, Outcome::Skipped).with("side", "response").with("why", why),
             );
@@ -121,21 +121,6 @@ impl Transform {
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     Value::parse(bytes).map_err(|error| unusable(error.to_string()))
-}
-
-/// Why an answer's body is not read: it has none, a part of one, or one that is no JSON.
-fn untouched(exchange: &Exchange, response: &Response) -> Option<&'static str> {
-    let (status, headers) = (response.status(), response.headers());
-    match status {
-        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED => {
-            Some("no_body")
-        }
-        StatusCode::PARTIAL_CONTENT => Some("partial"),
-        _ if exchange.record.method == Method::HEAD => Some("no_body"),
-        _ if headers.contains_key(http::header::CONTENT_ENCODING) => Some("encoding"),
-        _ if !bodies::is_json(headers) => Some("media_type"),
-        _ => None,
-    }
 }
 
 fn unfit(error: RunError) -> Problem {
