@@ -67,6 +67,8 @@ impl Lookup for Exchange {
                 value.map(Cow::Borrowed)
             }
             Reference::Request(field) => Some(self.fact(field)),
+            // What other calls answered is known to their plan only.
+            Reference::Call(..) => None,
         }
     }
 }

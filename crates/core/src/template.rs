@@ -42,6 +42,8 @@ pub enum Reference {
     Consumer(Box<str>),
     /// `id`, `method`, `path` or `client_ip`.
     Request(Box<str>),
+    /// A part of another call's answer, by dotted path; all of it when the path is empty.
+    Call(Box<str>, Box<str>),
 }
 
 impl fmt::Display for Reference {
@@ -53,6 +55,8 @@ impl fmt::Display for Reference {
             Self::Query(name) => write!(f, "{{query.{name}}}"),
             Self::Consumer(field) => write!(f, "{{consumer.{field}}}"),
             Self::Request(field) => write!(f, "{{request.{field}}}"),
+            Self::Call(name, path) if path.is_empty() => write!(f, "{{{name}}}"),
+            Self::Call(name, path) => write!(f, "{{{name}.{path}}}"),
         }
     }
 }
@@ -110,6 +114,16 @@ impl Template {
         text: &str,
         names: &[impl AsRef<str>],
     ) -> Result<Self, TemplateError> {
+        Self::parse_among(place, text, names, &[])
+    }
+
+    /// The same, where the answers of other `calls` can be referred to as well.
+    pub fn parse_among(
+        place: Place,
+        text: &str,
+        names: &[impl AsRef<str>],
+        calls: &[&str],
+    ) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -128,7 +142,7 @@ impl Template {
                 let hint = Some("write {{ or }} for a brace".to_owned());
                 return Err(TemplateError { offset, message, hint });
             };
-            let value = reference(name, names).map_err(|(message, hint)| TemplateError {
+            let value = reference(name, names, calls).map_err(|(message, hint)| TemplateError {
                 offset: offset + 1,
                 message,
                 hint: Some(hint),
@@ -191,7 +205,11 @@ impl Template {
 }
 
 /// What a name refers to, or what is wrong with it and a hint.
-fn reference(name: &str, names: &[impl AsRef<str>]) -> Result<Reference, (String, String)> {
+fn reference(
+    name: &str,
+    names: &[impl AsRef<str>],
+    calls: &[&str],
+) -> Result<Reference, (String, String)> {
     let forms = "jwt.CLAIM, header.NAME, query.NAME, consumer.name, .tier and request.id, .method, \
                  .path, .client_ip";
     match name.split_once('.') {
@@ -201,6 +219,10 @@ fn reference(name: &str, names: &[impl AsRef<str>]) -> Result<Reference, (String
         )),
         None if names.iter().any(|known| known.as_ref() == name) => {
             Ok(Reference::Path(name.into()))
+        }
+        None if calls.contains(&name) => Ok(Reference::Call(name.into(), "".into())),
+        Some((call, path)) if calls.contains(&call) && path.split('.').all(|it| !it.is_empty()) => {
+            Ok(Reference::Call(call.into(), path.into()))
         }
         None => {
             let known: Vec<_> =

@@ -7,6 +7,7 @@
 mod kit;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,7 +69,9 @@ fn is_like(text: &str, wanted: &str) -> bool {
 
 async fn run(name: &str, example: &Example) {
     let place = Place::new().unwrap();
-    let config = example.config.replace(ADDRESS, "127.0.0.1:0") + "admin: off\n";
+    // A port that was free a moment ago: an example may call itself.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = example.config.replace(ADDRESS, &free) + "admin: off\n";
     let file = place.write("portcullis.yaml", &config).unwrap();
     let gateway = Gateway::start(place.path(), &file, &[]).await.unwrap();
     let address = gateway.listener(0).unwrap().to_string();

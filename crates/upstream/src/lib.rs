@@ -49,5 +49,5 @@ pub use problems::{
     UNAVAILABLE, UNRESOLVED,
 };
 pub use request::Outbound;
-pub use settings::UpstreamSettings;
+pub use settings::{Statuses, UpstreamSettings};
 pub use upstream::{Unsent, Upstream};

@@ -129,6 +129,33 @@ impl Value {
         }
     }
 
+    /// The items of an array.
+    pub fn items(&self) -> Option<Vec<Self>> {
+        match &self.0 {
+            Data::Array(array) => Some(array.items.to_vec()),
+            _ => None,
+        }
+    }
+
+    /// The value at a dotted path of members and places, such as `items.0.id`.
+    pub fn at(&self, path: &str) -> Option<Self> {
+        let mut parts = path.split('.').filter(|part| !part.is_empty());
+        parts.try_fold(self.clone(), |value, part| match &value.0 {
+            Data::Object(object) => object.members.get(part).cloned(),
+            Data::Array(array) => array.items.get(part.parse::<usize>().ok()?).cloned(),
+            _ => None,
+        })
+    }
+
+    /// As text, when it is a string, a number or a boolean.
+    pub fn scalar(&self) -> Option<String> {
+        match &self.0 {
+            Data::Text(text) => Some(text.to_string()),
+            Data::Number(_) | Data::Bool(_) => Some(self.to_string()),
+            _ => None,
+        }
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match &self.0 {
             Data::Text(text) => Some(text),

@@ -1,6 +1,7 @@
 //! What a file means: names resolved, patterns compiled, policies merged and understood. No socket,
 //! no task, no clock.
 
+mod compose;
 pub mod policies;
 mod routes;
 mod targets;
@@ -22,9 +23,8 @@ use crate::router::Match;
 use crate::settings::{
     BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings, OddHeaderNames,
 };
-pub use targets::{
-    CallPlan, ComposePlan, FallbackPlan, ForwardPlan, HostPlan, PathPlan, TargetPlan,
-};
+pub use compose::{CallPlan, ComposePlan, EachPlan};
+pub use targets::{FallbackPlan, ForwardPlan, HostPlan, PathPlan, TargetPlan};
 
 /// A policy of a route, understood.
 pub struct AppliedPlan {

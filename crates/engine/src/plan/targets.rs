@@ -1,25 +1,19 @@
 //! Who answers a route: exactly one target, its names resolved.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use portcullis_config::{Diagnostics, Node, Sources, Spanned, did_you_mean};
-use portcullis_core::context::VARIABLES;
-use portcullis_core::mapping::Program;
+use portcullis_config::{Diagnostics, Sources, Spanned, did_you_mean};
 use portcullis_core::template::Template;
 use portcullis_core::{CanonicalPath, Reply};
-use portcullis_policies::planner::program;
 
+use super::compose::{ComposePlan, compose};
 use crate::router::Pattern;
 use crate::settings::{
-    ComposeSettings, FallbackSettings, FileSettings, ForwardSettings, RedirectSettings,
-    RespondSettings, RouteSettings,
+    FallbackSettings, FileSettings, ForwardSettings, RedirectSettings, RespondSettings,
+    RouteSettings,
 };
-
-/// Calls of one composition.
-const MOST_CALLS: usize = 32;
 
 /// What `Host` says to the upstream.
 #[derive(Clone, Debug)]
@@ -70,25 +64,6 @@ pub enum TargetPlan {
     Compose(Arc<ComposePlan>),
     Fixed(Arc<Reply>),
     Redirect { to: Arc<Template>, status: StatusCode },
-}
-
-/// One call of a composition.
-#[derive(Debug)]
-pub struct CallPlan {
-    pub name: Arc<str>,
-    pub to: String,
-    pub path: Template,
-    pub timeout: Option<Duration>,
-    pub otherwise: Option<serde_json::Value>,
-}
-
-/// Several calls and the mapping of their answers.
-pub struct ComposePlan {
-    pub timeout: Duration,
-    pub calls: Vec<CallPlan>,
-    pub body: Program,
-    /// Headers that say who asks: every call carries them.
-    pub identity: Vec<HeaderName>,
 }
 
 impl TargetPlan {
@@ -165,7 +140,7 @@ fn path_template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template
 }
 
 /// Complains about an upstream that is not there.
-fn known(name: &Spanned<String>, desk: &mut Desk<'_>) -> Option<String> {
+pub(super) fn known(name: &Spanned<String>, desk: &mut Desk<'_>) -> Option<String> {
     if desk.file.upstreams.get(name).is_some() {
         return Some(name.to_string());
     }
@@ -177,28 +152,6 @@ fn known(name: &Spanned<String>, desk: &mut Desk<'_>) -> Option<String> {
         problem.hint(hint);
     }
     None
-}
-
-fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {
-    let mut calls = Vec::new();
-    for entry in settings.calls.iter() {
-        let to = known(&entry.value.to, desk);
-        let path = path_template(&entry.value.path, desk);
-        let (Some(to), Some(path)) = (to, path) else { continue };
-        calls.push(CallPlan {
-            name: Arc::from(entry.name.as_str()),
-            to,
-            path,
-            timeout: entry.value.timeout,
-            otherwise: entry.value.otherwise.as_ref().map(Node::to_json),
-        });
-    }
-    if settings.calls.is_empty() || settings.calls.len() > MOST_CALLS {
-        desk.out.error(settings.body.span, format!("a composition has 1 to {MOST_CALLS} calls"));
-    }
-    let body = program(&settings.body, &VARIABLES, desk.sources, desk.out)?;
-    let (timeout, identity) = (settings.timeout, std::mem::take(&mut desk.identity));
-    Some(TargetPlan::Compose(Arc::new(ComposePlan { timeout, calls, body, identity })))
 }
 
 fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use portcullis_core::problem::Origin;
-use portcullis_core::template::Template;
+use portcullis_core::template::{Lookup, Template};
 use portcullis_core::{Call, CanonicalPath, Exchange, Problem, Reply, Response};
 use portcullis_upstream::{Failure, Outbound, Upstream};
 
@@ -156,8 +156,8 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
 
 /// A template's path and query: the path canonical again, so that what was checked is what is sent.
 /// An encoded slash in a value stays one segment.
-pub fn render(template: &Template, exchange: &Exchange) -> Result<String, Problem> {
-    let rendered = template.render(exchange).map_err(|missing| unresolved(&missing))?;
+pub fn render(template: &Template, values: &dyn Lookup) -> Result<String, Problem> {
+    let rendered = template.render(values).map_err(|missing| unresolved(&missing))?;
     let (path, query) = match rendered.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (rendered.as_str(), None),

@@ -10,7 +10,7 @@ pub struct Statuses {
 }
 
 impl Statuses {
-    pub(crate) fn contain(self, status: u16) -> bool {
+    pub fn contain(self, status: u16) -> bool {
         (self.first..=self.last).contains(&status)
     }
 

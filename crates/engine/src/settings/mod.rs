@@ -1,11 +1,14 @@
 //! The configuration language's outermost shape: what a file may say, as typed settings. What the
 //! blocks of policies, upstreams and issuers look like stands in their own rooms.
 
+mod compose;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::policies::PoliciesBlock;
+pub use compose::{CallSettings, ComposeSettings};
 use portcullis_config::{
     Bytes, Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret,
     Spanned, choices, settings,
@@ -235,32 +238,6 @@ impl Decode for FallbackSettings {
         let (other, fixed) =
             (OtherSettings::schema(definitions), RespondSettings::schema(definitions));
         serde_json::json!({ "anyOf": [other, fixed] })
-    }
-}
-
-settings! {
-    /// Several calls, made in parallel, become one answer.
-    pub struct ComposeSettings {
-        /// For all calls together.
-        pub timeout: Duration = "5s",
-        /// The calls, by name.
-        pub calls: Named<CallSettings>,
-        /// jq over an object with each call's answer under its name.
-        pub body: Spanned<String>,
-    }
-}
-
-settings! {
-    /// One call of a composition: a GET whose JSON answer becomes a member.
-    pub struct CallSettings {
-        /// The upstream's name.
-        pub to: Spanned<String>,
-        /// The path and query to ask for: a string template.
-        pub path: Spanned<String>,
-        /// For this call; the composition's when left out.
-        pub timeout: Option<Duration>,
-        /// The value that stands in when the call fails. Without it the call is required.
-        pub otherwise: Option<Node>,
     }
 }
 
