@@ -1,11 +1,14 @@
 //! Reading a request's body as JSON: what `validate` and `transform` share.
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use portcullis_core::exchange::query_pairs;
 use portcullis_core::mapping::Value;
 use portcullis_core::problem::{PAYLOAD_TOO_LARGE, REQUEST_BROKEN};
 use portcullis_core::{BodyError, Code, Exchange, Problem, Response};
+
+use crate::coding::{self, Broken};
 
 pub const INVALID_JSON: Code = Code {
     name: "invalid_json",
@@ -19,7 +22,13 @@ pub const UNSUPPORTED_MEDIA_TYPE: Code = Code {
     title: "Unsupported media type",
     cure: "Send the body as application/json.",
 };
-pub const CODES: &[&Code] = &[&INVALID_JSON, &UNSUPPORTED_MEDIA_TYPE];
+pub const INVALID_ENCODING: Code = Code {
+    name: "invalid_encoding",
+    status: StatusCode::BAD_REQUEST,
+    title: "Invalid content encoding",
+    cure: "Send the body as its Content-Encoding says, or without one.",
+};
+pub const CODES: &[&Code] = &[&INVALID_JSON, &UNSUPPORTED_MEDIA_TYPE, &INVALID_ENCODING];
 
 /// True for `application/json` and `application/*+json`, with any parameters.
 pub fn is_json(headers: &HeaderMap) -> bool {
@@ -37,7 +46,7 @@ pub fn untouched(exchange: &Exchange, response: &Response) -> Option<&'static st
         }
         StatusCode::PARTIAL_CONTENT => Some("partial"),
         _ if exchange.record.method == Method::HEAD => Some("no_body"),
-        _ if headers.contains_key(CONTENT_ENCODING) => Some("encoding"),
+        _ if coding::of(headers).is_err() => Some("encoding"),
         _ if !is_json(headers) => Some("media_type"),
         _ => None,
     }
@@ -50,15 +59,30 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// The request's body, read up to the bound.
-async fn whole(exchange: &mut Exchange) -> Result<bytes::Bytes, Problem> {
+/// The request's body, read up to the bound, and decoded. What goes on are the bytes as they came.
+async fn whole(exchange: &mut Exchange) -> Result<Bytes, Problem> {
+    let coding = coding::of(&exchange.request.headers).map_err(|coding| {
+        let detail = format!("the body's content encoding {coding} is not known here");
+        Problem::new(&UNSUPPORTED_MEDIA_TYPE, detail).header(ACCEPT_ENCODING, coding::KNOWN)
+    })?;
     let limit = exchange.buffer_limit;
-    exchange.body.read(limit).await.map_err(|error| match error {
-        BodyError::TooLarge { limit } => {
-            Problem::new(&PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
-        }
+    let too_large = |limit: u64| {
+        Problem::new(&PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"))
+    };
+    let bytes = exchange.body.read(limit).await.map_err(|error| match error {
+        BodyError::TooLarge { limit } => too_large(limit),
         error => Problem::new(&REQUEST_BROKEN, "the body broke off").private(error.to_string()),
-    })
+    })?;
+    match coding {
+        None => Ok(bytes),
+        Some(coding) => coding.decode(&bytes, limit).map_err(|broken| match broken {
+            Broken::TooLarge => too_large(limit),
+            Broken::Garbage(why) => {
+                let detail = "the body is not what its Content-Encoding says";
+                Problem::new(&INVALID_ENCODING, detail).private(why)
+            }
+        }),
+    }
 }
 
 /// The request's body as a mapping sees it: JSON, or the fields of a form as an object of texts, in
@@ -86,7 +110,7 @@ pub async fn read_mapped(exchange: &mut Exchange) -> Result<Value, Problem> {
 }
 
 /// The request's body, read up to the bound, as JSON.
-pub async fn read(exchange: &mut Exchange) -> Result<(bytes::Bytes, Value), Problem> {
+pub async fn read(exchange: &mut Exchange) -> Result<(Bytes, Value), Problem> {
     if !is_json(&exchange.request.headers) {
         return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"));
     }

@@ -6,6 +6,7 @@
 pub mod api_key;
 pub mod authorize;
 mod bodies;
+mod coding;
 pub mod consumers;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -1,17 +1,16 @@
 //! A request's steps, on its way in.
 
-use http::header::ACCEPT_ENCODING;
 use portcullis_core::mapping::Value;
 use portcullis_core::{Body, Event, Exchange, Outcome, Problem, Step};
 
 use super::{MAPPING_FAILED, NAME, Rules, Transform, body};
-use crate::bodies;
+use crate::{bodies, coding};
 
 impl Transform {
     pub(super) fn enter<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         if self.response.iter().any(Rules::reads_body) {
             // The answer has to be read here.
-            exchange.request.headers.remove(ACCEPT_ENCODING);
+            coding::ask_for_plain(&mut exchange.request);
         }
         if self.request.is_empty() {
             return Step::Next;
@@ -48,7 +47,7 @@ async fn run(step: &Rules, exchange: &mut Exchange) -> Result<(), Problem> {
     if let Some(program) = &step.body {
         let output = program.run_one(input, exchange).map_err(failed)?;
         exchange.body = Body::full(output.to_string());
-        body::describe(&mut exchange.request.headers);
+        body::describe(&mut exchange.request.headers, false);
         exchange.record.event(Event::new(NAME, Outcome::Changed).with("side", "request"));
     }
     edit_now(step, exchange)

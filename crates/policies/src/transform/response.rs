@@ -1,5 +1,6 @@
 //! An answer's steps, on its way out.
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use portcullis_core::mapping::{RunError, Scope, Value};
 use portcullis_core::template::Lookup;
@@ -9,6 +10,7 @@ use portcullis_core::{
 
 use super::{NAME, Rules, Transform, UPSTREAM_BODY_TOO_LARGE, UPSTREAM_BODY_UNUSABLE, body};
 use crate::bodies;
+use crate::coding::{self, Accepts, Broken, Coding, is_accepted};
 
 /// What programs see beside everybody's variables: the answer as the service gave it.
 struct Answered<'a> {
@@ -72,8 +74,10 @@ impl Transform {
             }
             if let Some(program) = &step.body {
                 let output = program.run_one(input, &scope).map_err(unfit)?;
-                *response.body_mut() = Body::full(output.to_string());
-                body::describe(response.headers_mut());
+                let coding = coding::of(response.headers()).ok().flatten();
+                let (bytes, coding) = encoded(output.to_string(), coding, exchange);
+                *response.body_mut() = Body::full(bytes);
+                body::describe(response.headers_mut(), coding.is_some());
                 exchange.record.event(Event::new(NAME, Outcome::Changed).with("side", "response"));
             }
             if let Some(edits) = &step.headers {
@@ -104,12 +108,13 @@ impl Transform {
             return Ok(Some(Value::NULL));
         }
         let limit = exchange.buffer_limit;
+        let coding = coding::of(response.headers()).ok().flatten();
         if !self.passes_oversize {
             let bytes = response.body_mut().read(limit).await.map_err(unreadable)?;
-            return parse(&bytes).map(Some);
+            return parse(&bytes, coding, limit).map(Some);
         }
         match response.body_mut().read_if_fits(limit).await.map_err(unreadable)? {
-            Some(bytes) => parse(&bytes).map(Some),
+            Some(bytes) => parse(&bytes, coding, limit).map(Some),
             None => {
                 let event = Event::new(NAME, Outcome::Skipped).with("side", "response");
                 exchange.record.event(event.with("why", "size"));
@@ -119,8 +124,25 @@ impl Transform {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Value, Problem> {
-    Value::parse(bytes).map_err(|error| unusable(error.to_string()))
+/// A body as it was before its coding, as a value.
+fn parse(bytes: &[u8], coding: Option<Coding>, limit: u64) -> Result<Value, Problem> {
+    let decoded = coding.map(|coding| coding.decode(bytes, limit)).transpose();
+    let decoded = decoded.map_err(|broken| match broken {
+        Broken::TooLarge => unreadable(BodyError::TooLarge { limit }),
+        Broken::Garbage(why) => unusable(format!("its content encoding: {why}")),
+    })?;
+    let plain = decoded.as_deref().unwrap_or(bytes);
+    Value::parse(plain).map_err(|error| unusable(error.to_string()))
+}
+
+/// A new body in the old one's coding, where the client takes that.
+fn encoded(output: String, coding: Option<Coding>, exchange: &Exchange) -> (Bytes, Option<Coding>) {
+    let accepts = exchange.request.extensions.get::<Accepts>();
+    let coding = coding.filter(|it| accepts.is_some_and(|Accepts(all)| is_accepted(*it, all)));
+    match coding.map(|coding| coding.encode(output.as_bytes())) {
+        Some(Ok(bytes)) => (bytes, coding),
+        Some(Err(_)) | None => (output.into(), None),
+    }
 }
 
 fn unfit(error: RunError) -> Problem {

@@ -11,7 +11,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::{HeaderName, StatusCode};
 use http_body::Body as _;
 use jsonschema::Validator;
@@ -24,6 +24,7 @@ use portcullis_core::{
 };
 
 use crate::bodies::{self, UNSUPPORTED_MEDIA_TYPE};
+use crate::coding;
 use crate::planner::{Planned, Planner};
 use openapi::{Content, Document, Found};
 use parameters::{Parameter, Place};
@@ -222,7 +223,7 @@ impl Policy for Validate {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         if self.response.is_some() {
             // The answer has to be read here.
-            exchange.request.headers.remove(ACCEPT_ENCODING);
+            coding::ask_for_plain(&mut exchange.request);
         }
         Step::Wait(Box::pin(async move {
             let verdict = self.check(exchange).await;
@@ -257,13 +258,15 @@ impl Policy for Validate {
         Step::Wait(Box::pin(async move {
             let limit = exchange.buffer_limit;
             let read = response.body_mut().read_if_fits(limit).await;
+            let coding = coding::of(response.headers()).ok().flatten();
+            let decoded = |bytes: bytes::Bytes| match coding {
+                Some(coding) => coding.decode(&bytes, limit).map_err(|it| format!("{it:?}")),
+                None => Ok(bytes),
+            };
             let why = match read {
-                Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
-                    Ok(value) => {
-                        let errors = schema::errors(validator, &value, "");
-                        errors.first().map(|it| format!("{}: {}", it.pointer, it.message))
-                    }
-                    Err(error) => Some(format!("it is no JSON: {error}")),
+                Ok(Some(bytes)) => match decoded(bytes) {
+                    Ok(bytes) => misfit(validator, &bytes),
+                    Err(why) => Some(why),
                 },
                 Ok(None) => Some(format!("it is larger than {limit} bytes")),
                 Err(error) => Some(error.to_string()),
@@ -287,6 +290,17 @@ impl Policy for Validate {
                 _ => Ok(None),
             }
         }))
+    }
+}
+
+/// What is wrong with an answer's body, in a few words.
+fn misfit(validator: &Validator, bytes: &[u8]) -> Option<String> {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => {
+            let errors = schema::errors(validator, &value, "");
+            errors.first().map(|it| format!("{}: {}", it.pointer, it.message))
+        }
+        Err(error) => Some(format!("it is no JSON: {error}")),
     }
 }
 
