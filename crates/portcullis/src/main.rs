@@ -4,6 +4,7 @@
 
 mod console;
 mod demo;
+mod map;
 mod reference;
 mod run;
 mod verbs;
@@ -47,6 +48,8 @@ enum Verb {
     Check(verbs::Files),
     /// Say which route serves a request, and why not the nearest others.
     Explain(verbs::Explain),
+    /// Run a route's transform on a body from standard input.
+    Map(map::Map),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Write the generated pages of the reference into a folder.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Verb::Demo { port } => demo::demo(port),
         Verb::Check(files) => verbs::check(&files.source()),
         Verb::Explain(explain) => verbs::explain(&explain),
+        Verb::Map(asked) => map::map(&asked),
         Verb::Schema => verbs::schema(),
         Verb::Reference { folder } => reference::write(&folder),
         Verb::Key { verb: KeyVerb::New } => verbs::new_key(),

@@ -35,7 +35,7 @@ impl Files {
     }
 }
 
-fn source(paths: Vec<PathBuf>) -> Source {
+pub fn source(paths: Vec<PathBuf>) -> Source {
     Source { paths, environment: Arc::new(ProcessEnvironment) }
 }
 
@@ -99,15 +99,21 @@ fn request(asked: &Explain) -> Result<http::request::Parts, String> {
     };
     let mut request = http::Request::new(()).into_parts().0;
     (request.method, request.uri) = (method, url);
-    for header in &asked.headers {
-        let (name, value) = header.split_once(':').unwrap_or((header, ""));
-        let name = name.trim().parse::<http::HeaderName>();
-        let (Ok(name), Ok(value)) = (name, value.trim().parse::<http::HeaderValue>()) else {
-            return Err("a header is written as NAME: VALUE".to_owned());
-        };
+    for text in &asked.headers {
+        let (name, value) = header(text)?;
         request.headers.append(name, value);
     }
     Ok(request)
+}
+
+/// A header as a command line has it.
+pub fn header(text: &str) -> Result<(http::HeaderName, http::HeaderValue), String> {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    let name = name.trim().parse::<http::HeaderName>();
+    match (name, value.trim().parse::<http::HeaderValue>()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        _ => Err("a header is written as NAME: VALUE".to_owned()),
+    }
 }
 
 pub fn explain(asked: &Explain) -> ExitCode {
