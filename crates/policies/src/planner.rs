@@ -188,6 +188,11 @@ pub trait Planned: Send + Sync {
         Vec::new()
     }
 
+    /// Runs the tests that stand beside its settings: what fails is said where they stand. How many ran?
+    fn test(&self, _out: &mut Diagnostics) -> usize {
+        0
+    }
+
     /// Facts for `explain` that the settings alone do not show, such as which engine runs a mapping.
     fn notes(&self) -> Vec<String> {
         Vec::new()

@@ -45,7 +45,7 @@ enum Verb {
         port: u16,
     },
     /// Say everything that is wrong with a configuration, and serve nothing.
-    Check(verbs::Files),
+    Check(verbs::Check),
     /// Say which route serves a request, and why not the nearest others.
     Explain(verbs::Explain),
     /// Run a route's transform on a body from standard input.
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Run(files) => run::run(&files.source()),
         Verb::Demo { port } => demo::demo(port),
-        Verb::Check(files) => verbs::check(&files.source()),
+        Verb::Check(asked) => verbs::check(&asked),
         Verb::Explain(explain) => verbs::explain(&explain),
         Verb::Map(asked) => map::map(&asked),
         Verb::Schema => verbs::schema(),

@@ -47,10 +47,34 @@ pub fn complain(loaded: &Loaded) {
     }
 }
 
-pub fn check(source: &Source) -> ExitCode {
-    let loaded = load(source);
+#[derive(clap::Args)]
+pub struct Check {
+    #[command(flatten)]
+    files: Files,
+    /// Run the tests that stand beside mappings as well.
+    #[arg(long)]
+    test: bool,
+}
+
+pub fn check(asked: &Check) -> ExitCode {
+    let mut loaded = load(&asked.files.source());
+    let mut ran = 0;
+    if let Some(plan) = loaded.plan.as_ref().filter(|_| asked.test) {
+        let policies = plan.routes.iter().flat_map(|route| &route.policies);
+        ran = policies.map(|applied| applied.plan.test(&mut loaded.diagnostics)).sum();
+    }
     complain(&loaded);
-    if loaded.plan.is_some() { ExitCode::SUCCESS } else { ExitCode::from(BAD_CONFIGURATION) }
+    if loaded.plan.is_none() {
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    if loaded.diagnostics.has_errors() {
+        return ExitCode::FAILURE;
+    }
+    match ran {
+        0 => ExitCode::SUCCESS,
+        1 => print("1 test passed\n"),
+        ran => print(&format!("{ran} tests passed\n")),
+    }
 }
 
 pub fn schema() -> ExitCode {

@@ -6,6 +6,7 @@
 //! is read only where a step needs it.
 
 mod body;
+mod desk;
 mod headers;
 mod request;
 mod response;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
-use portcullis_config::{Decode, Definitions, Named, Node, Spanned};
+use portcullis_config::{Decode, Definitions, Diagnostics, Named, Node, Spanned};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
 use portcullis_core::metrics::Metric;
@@ -23,7 +24,7 @@ use portcullis_core::{Build, Code, Exchange, Policy, Response, Step};
 
 use crate::planner::{Planned, Planner, program, unknown};
 use headers::{HeaderEdits, QueryEdits};
-use settings::{Mapping, Oversize, RequestStep, ResponseStep, TransformSettings};
+use settings::{Mapping, Oversize, RequestStep, ResponseStep, TestSettings, TransformSettings};
 
 pub(super) const NAME: &str = "transform";
 
@@ -70,6 +71,8 @@ struct Rules {
     headers: Option<HeaderEdits>,
     query: Option<QueryEdits>,
     status: Option<StatusCode>,
+    /// For `portcullis check --test`.
+    tests: Vec<Spanned<TestSettings>>,
 }
 
 impl Rules {
@@ -109,6 +112,21 @@ impl Desk<'_, '_> {
         }
     }
 
+    /// Tests need something to test.
+    fn tests(
+        &mut self,
+        tests: &[Spanned<TestSettings>],
+        has_body: bool,
+    ) -> Option<Vec<Spanned<TestSettings>>> {
+        match tests.first().filter(|_| !has_body) {
+            Some(first) => {
+                self.planner.out.error(first.span, "`tests` have no effect without `body`");
+                None
+            }
+            None => Some(tests.to_vec()),
+        }
+    }
+
     /// What is not there is not planned; what is wrong makes the whole wrong.
     fn request(&mut self, step: &RequestStep) -> Option<Rules> {
         let when = step.when.as_ref().map(|it| self.program(it));
@@ -121,6 +139,7 @@ impl Desk<'_, '_> {
             headers: sound(headers)?,
             query: sound(query)?,
             status: None,
+            tests: self.tests(&step.tests, step.body.is_some())?,
         })
     }
 
@@ -144,6 +163,7 @@ impl Desk<'_, '_> {
             headers: sound(headers)?,
             query: None,
             status: sound(status)?,
+            tests: self.tests(&step.tests, step.body.is_some())?,
         })
     }
 }
@@ -178,6 +198,12 @@ struct Plan(Arc<Transform>);
 impl Planned for Plan {
     fn build(&self, _build: &mut Build<'_>) -> Arc<dyn Policy> {
         Arc::clone(&self.0) as Arc<dyn Policy>
+    }
+
+    fn test(&self, out: &mut Diagnostics) -> usize {
+        let steps = self.0.request.iter().chain(&self.0.response);
+        let tested = steps.filter_map(|step| Some((step.body.as_ref()?, &step.tests)));
+        tested.map(|(program, tests)| desk::run(program, tests, out)).sum()
     }
 
     fn notes(&self) -> Vec<String> {

@@ -37,6 +37,8 @@ settings! {
         pub headers: Option<HeaderSettings>,
         /// Query parameters to change. Values are string templates.
         pub query: Option<QuerySettings>,
+        /// What `body` makes of what; run by `portcullis check --test`.
+        pub tests: Vec<Spanned<TestSettings>> = "[]",
     }
 }
 
@@ -51,6 +53,28 @@ settings! {
         pub headers: Option<HeaderSettings>,
         /// Another status.
         pub status: Option<Spanned<u16>>,
+        /// What `body` makes of what; run by `portcullis check --test`.
+        pub tests: Vec<Spanned<TestSettings>> = "[]",
+    }
+}
+
+settings! {
+    /// A body, and what a mapping makes of it.
+    pub struct TestSettings {
+        /// What comes in.
+        pub input: Node = "null",
+        /// What has to come out.
+        pub output: Node,
+        /// `$jwt`.
+        pub jwt: Node = "null",
+        /// `$headers`.
+        pub headers: Node = "{}",
+        /// `$query`.
+        pub query: Node = "{}",
+        /// `$path`.
+        pub path: Node = "{}",
+        /// `$status`, of an answer.
+        pub status: u16 = "200",
     }
 }
 
