@@ -1,17 +1,16 @@
 //! `cargo xtask limits`: what one decision of a limit costs in instructions, beside a bare look-up in a
 //! table, and how many bytes a client needs.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::{needs, run};
 
 /// Clients in the table: a few that are hot, and many.
 const KEYS: [u64; 2] = [1000, 1_000_000];
-/// The count of a short run is taken from that of a long one, so that start and end cancel out.
+/// How often the calls are made, in a short run and in a long one.
 const COUNTS: [u64; 2] = [1000, 101_000];
 /// The runs that a log holds when it is full.
 const FULL: u64 = 66;
@@ -22,8 +21,8 @@ pub(crate) fn run() -> Result<()> {
     run::loudly(run::cargo().args(build))?;
     let program = run::root().join("target/release/examples/limits");
     for keys in KEYS {
-        let [bare, decide] =
-            [per_call(&program, "bare", keys)?, per_call(&program, "decide", keys)?];
+        let cost = |what: &str| run::instructions(&program, &[what, &keys.to_string()], COUNTS);
+        let (bare, decide) = (cost("bare")?, cost("decide")?);
         let ratio = decide as f64 / bare.max(1) as f64;
         println!("{keys} clients: a look-up {bare}, a decision {decide} instructions: {ratio:.2}");
     }
@@ -55,24 +54,4 @@ fn shared() -> Result<()> {
     command.arg(format!("redis://127.0.0.1:{port}")).arg("20000");
     print!("{}", run::output(&mut command)?);
     Ok(())
-}
-
-/// Instructions of one call, by callgrind.
-fn per_call(program: &Path, what: &str, keys: u64) -> Result<u64> {
-    let [short, long] = COUNTS;
-    let (few, many) = (total(program, what, keys, short)?, total(program, what, keys, long)?);
-    Ok(many.saturating_sub(few) / (long - short))
-}
-
-fn total(program: &Path, what: &str, keys: u64, count: u64) -> Result<u64> {
-    let room = run::Room::new("limits")?;
-    let out = room.path().join("callgrind.out");
-    let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--tool=callgrind"]);
-    command.arg(format!("--callgrind-out-file={}", out.display()));
-    command.arg(program).arg(what).arg(keys.to_string()).arg(count.to_string());
-    run::output(&mut command)?;
-    let text = std::fs::read_to_string(&out)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
-    Ok(line.context("callgrind counted nothing")?.trim().parse()?)
 }

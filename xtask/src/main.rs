@@ -6,6 +6,7 @@ mod client;
 mod docs;
 mod gauge;
 mod limits;
+mod mapping;
 mod needs;
 mod run;
 mod soak;
@@ -22,6 +23,7 @@ cargo xtask bench [ROW]...      side by side with peers: CPU, p99, memory   (--r
                                 --only PEER)
 cargo xtask instructions [ROW]  instructions a request, counted by callgrind          (--only PEER)
 cargo xtask limits              instructions and bytes that a decision of a limit costs
+cargo xtask mapping             instructions that a body mapping costs, beside jaq and code by hand
 cargo xtask soak [JOB]...       what is too long for every run; `--list` says what
 ";
 
@@ -47,6 +49,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         "bench" => bench::run(rest),
         "instructions" => bench::instructions(rest),
         "limits" => limits::run(),
+        "mapping" => mapping::run(),
         "soak" => soak::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -50,6 +50,25 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
+/// Instructions of one of the calls that a program makes as often as its last argument says, by
+/// callgrind: the difference between few and many, so that start and end cancel out.
+pub(crate) fn instructions(program: &Path, arguments: &[&str], counts: [u64; 2]) -> Result<u64> {
+    let total = |count: u64| -> Result<u64> {
+        let room = Room::new("instructions")?;
+        let out = room.path().join("callgrind.out");
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--tool=callgrind"]);
+        command.arg(format!("--callgrind-out-file={}", out.display()));
+        command.arg(program).args(arguments).arg(count.to_string());
+        output(&mut command)?;
+        let text = fs::read_to_string(&out)?;
+        let line = text.lines().find_map(|line| line.strip_prefix("totals:"));
+        Ok(line.context("callgrind counted nothing")?.trim().parse()?)
+    };
+    let [few, many] = counts;
+    Ok(total(many)?.saturating_sub(total(few)?) / many.saturating_sub(few).max(1))
+}
+
 /// The first line that a program says about its version, on whichever stream it says it.
 pub(crate) fn version(program: impl AsRef<OsStr>, argument: &str) -> String {
     let done = Command::new(program).arg(argument).stdin(Stdio::null()).output();

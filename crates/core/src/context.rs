@@ -1,6 +1,8 @@
 //! What an exchange tells to mappings (`$jwt`, `$path`, ...) and to string templates.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::UNIX_EPOCH;
 
 use crate::exchange::{Exchange, query_pairs};
 use crate::mapping::{Scope, Value};
@@ -13,7 +15,8 @@ impl Scope for Exchange {
     fn variable(&self, name: &str) -> Value {
         match name {
             "jwt" => self.jwt.as_ref().map_or(Value::NULL, |claims| {
-                Value::json(&serde_json::Value::Object(claims.all.clone()))
+                let claims = claims.all.iter();
+                Value::object(claims.map(|(name, value)| (name.as_str(), Value::json(value))))
             }),
             "consumer" => self.consumer.as_ref().map_or(Value::NULL, |consumer| {
                 let tier = consumer.tier.as_deref().map_or(Value::NULL, Value::text);
@@ -26,17 +29,25 @@ impl Scope for Exchange {
                 let value = self.header(name.as_str()).map_or(Value::NULL, Value::text);
                 (name.as_str().to_owned(), value)
             })),
-            "query" => Value::object(
-                query_pairs(self.request.uri.query().unwrap_or_default())
-                    .map(|(name, value)| (name, Value::text(&value))),
-            ),
+            // Of two with one name the first, as `{query.NAME}` and a rule's key read it.
+            "query" => {
+                let pairs = query_pairs(self.request.uri.query().unwrap_or_default());
+                let mut pairs: Vec<_> =
+                    pairs.map(|(name, value)| (name, Value::text(&value))).collect();
+                let mut known = HashSet::new();
+                pairs.retain(|(name, _)| known.insert(name.clone()));
+                Value::object(pairs)
+            }
             "path" => Value::object(
                 self.params.iter().map(|(name, value)| (name.to_string(), Value::text(value))),
             ),
-            "request" => Value::object(
-                ["id", "method", "path", "client_ip"]
-                    .map(|field| (field.to_owned(), Value::text(&self.fact(field)))),
-            ),
+            "request" => {
+                let facts = ["id", "method", "path", "client_ip"];
+                let facts = facts.map(|field| (field, Value::text(&self.fact(field))));
+                let since = self.record.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+                Value::object(facts.into_iter().chain([("time", Value::integer(seconds))]))
+            }
             _ => Value::NULL,
         }
     }

@@ -8,7 +8,7 @@ use portcullis_config::{Decode, Definitions, Node, Spanned};
 use portcullis_core::mapping::{Program, Value};
 use portcullis_core::{Build, Code, Event, Exchange, Outcome, Policy, Problem, Step};
 
-use crate::planner::{Planned, Planner};
+use crate::planner::{self, Planned, Planner};
 
 const NAME: &str = "authorize";
 
@@ -46,7 +46,7 @@ impl Planned for Plan {
     }
 
     fn notes(&self) -> Vec<String> {
-        vec!["the expression runs in jaq".to_owned()]
+        vec![planner::runs("the expression", &self.0)]
     }
 }
 

@@ -199,6 +199,16 @@ pub trait Planned: Send + Sync {
     }
 }
 
+/// Which of the two engines a program got, for [`Planned::notes`].
+pub fn runs(what: &str, program: &Program) -> String {
+    match program.engine() {
+        "plan" => format!("{what} runs as a plan"),
+        _ => format!(
+            "{what} runs in jaq, which is slower: it leaves the everyday part of the language"
+        ),
+    }
+}
+
 /// The same for the same settings within a process: what decides whether a live part is kept.
 pub fn fingerprint(settings: &impl std::hash::Hash) -> u64 {
     use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};

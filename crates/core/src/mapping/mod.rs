@@ -1,7 +1,8 @@
 //! The mapping language: jq, for body mappings, conditions and compositions.
 //!
-//! Everything outside sees [`Program`], [`Value`] and [`Scope`] only, so that a faster plan can
-//! come behind them. A program is compiled when the configuration is loaded, reaches nothing but
+//! Everything outside sees [`Program`], [`Value`] and [`Scope`] only. What runs behind them is a plan
+//! of our own ([`plan`]) where the program stays within the everyday part of the language, and jaq
+//! otherwise; both work on the same values. A program is compiled when the configuration is loaded, reaches nothing but
 //! its input and its variables, and ends: constructs that may not are refused ([`check`]), and what
 //! remains pays for every step out of one budget ([`budget`]).
 //!
@@ -32,6 +33,7 @@ mod native;
 mod number;
 mod parse;
 mod pattern;
+mod plan;
 mod program;
 mod value;
 mod write;

@@ -12,6 +12,9 @@ use super::value::{Data, Error, Text, Value};
 /// The data that natives see besides the value: none.
 pub(super) type Plain = JustLut<Value>;
 
+/// A program, or a call in one, as jaq runs it.
+pub(super) type Compiled = jaq_core::compile::Filter<jaq_core::Native<Plain>>;
+
 /// A function by name, count of arguments, and what it does.
 pub(super) fn native(name: &'static str, arguments: usize, act: RunPtr<Plain>) -> Fun<Plain> {
     run::<Plain>((name, v(arguments), act))
@@ -40,20 +43,20 @@ pub(super) fn text(value: &Value) -> Result<&str, Error> {
     value.as_str().ok_or_else(|| Error::typ(value.clone(), "string"))
 }
 
-fn from_json(value: &Value) -> Outcome {
+pub(super) fn from_json(value: &Value) -> Outcome {
     let text = text(value)?;
     // A parsed text takes more memory than its bytes.
     charge(STEP + text.len().saturating_mul(16))?;
     Value::parse_str(text).map_err(|error| Error::str(format_args!("the text is no JSON: {error}")))
 }
 
-fn to_json(value: &Value) -> Value {
+pub(super) fn to_json(value: &Value) -> Value {
     let mut out = Vec::new();
     super::write::value(value, &mut out);
     Value::made(String::from_utf8_lossy(&out).into_owned())
 }
 
-fn to_number(value: Value) -> Outcome {
+pub(super) fn to_number(value: Value) -> Outcome {
     match &value.0 {
         Data::Number(_) => Ok(value),
         Data::Text(text) => {
@@ -65,7 +68,7 @@ fn to_number(value: Value) -> Outcome {
     }
 }
 
-fn to_boolean(value: Value) -> Outcome {
+pub(super) fn to_boolean(value: Value) -> Outcome {
     match &value.0 {
         Data::Bool(_) => Ok(value),
         Data::Text(text) if &**text == "true" => Ok(Value::boolean(true)),
@@ -74,7 +77,7 @@ fn to_boolean(value: Value) -> Outcome {
     }
 }
 
-fn length(value: &Value) -> Outcome {
+pub(super) fn length(value: &Value) -> Outcome {
     Ok(match &value.0 {
         Data::Null => Value::from(0_usize),
         Data::Bool(_) => return Err(Error::typ(value.clone(), "something with a length")),
@@ -89,7 +92,7 @@ fn length(value: &Value) -> Outcome {
 }
 
 /// One string of the items: strings as they are, null as nothing, numbers and booleans as JSON.
-fn join_items(value: &Value, separator: &Value) -> Outcome {
+pub(super) fn join_items(value: &Value, separator: &Value) -> Outcome {
     let Data::Array(array) = &value.0 else {
         return Err(Error::typ(value.clone(), "array"));
     };
@@ -114,7 +117,7 @@ fn join_items(value: &Value, separator: &Value) -> Outcome {
 
 /// An object of `{key, value}` pairs; `k` and `name`, and `v`, are read as well, and a key that is
 /// no string is named by its JSON.
-fn from_entries(value: &Value) -> Outcome {
+pub(super) fn from_entries(value: &Value) -> Outcome {
     let entries = match &value.0 {
         Data::Array(array) => &array.items,
         _ => return Err(Error::typ(value.clone(), "array of entries")),
@@ -140,7 +143,7 @@ fn from_entries(value: &Value) -> Outcome {
 
 /// Whether `part` is a part of `value`: a substring, items that are each contained in some item,
 /// members that are each contained in the member of that name, or the same scalar.
-fn contains(value: &Value, part: &Value) -> Result<bool, Error> {
+pub(super) fn contains(value: &Value, part: &Value) -> Result<bool, Error> {
     charge(STEP)?;
     match (&value.0, &part.0) {
         (Data::Text(value), Data::Text(part)) => {
@@ -165,7 +168,7 @@ fn all<T>(
     items.try_fold(true, |held, item| Ok(held && holds(item)?))
 }
 
-fn has(value: &Value, index: &Value) -> Outcome {
+pub(super) fn has(value: &Value, index: &Value) -> Outcome {
     match (&value.0, &index.0) {
         (Data::Object(_), Data::Text(_)) | (Data::Array(_), Data::Number(_)) => {
             Ok(Value::boolean(value.find(index)?.is_some()))

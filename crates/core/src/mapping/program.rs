@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
-use jaq_core::compile::{self, Undefined};
+use jaq_core::compile::Undefined;
 use jaq_core::load::{Arena, Error as LoadError, File, Loader, parse::Def};
 use jaq_core::native::Fun;
-use jaq_core::{Compiler, Ctx, Native, Vars};
+use jaq_core::{Compiler, Ctx, Vars};
 
-use super::native::{Plain, functions};
+use super::budget::{STEP, charge};
+use super::native::{Compiled, Plain, functions};
+use super::plan::{self, Plan, Stop};
 use super::value::{Data, Error, Value};
 use super::{OUTPUT_LIMIT, budget, check, write};
 
@@ -59,10 +61,15 @@ pub struct RunError(String);
 
 /// A compiled program, shared by workers.
 pub struct Program {
-    compiled: compile::Filter<Native<Plain>>,
+    engine: Engine,
     /// The variables that are set, in order, and whether it uses them.
     variables: Vec<(String, bool)>,
     reads_input: bool,
+}
+
+enum Engine {
+    Plan(Plan),
+    Jaq(Compiled),
 }
 
 const _: () = {
@@ -89,31 +96,16 @@ impl Program {
 
     fn compile_here(text: &str, variables: &[&str]) -> Result<Self, Vec<CompileError>> {
         check::size(text).map_err(|error| vec![error])?;
-        let definitions = definitions();
-        let mut known: Vec<(&str, usize)> =
-            definitions.iter().map(|def| (def.name, def.args.len())).collect();
-        let natives: Vec<_> = natives().collect();
-        known.extend(natives.iter().map(|(name, arguments, _)| (*name, arguments.len())));
-
-        let arena = Arena::default();
-        let modules = Loader::new(definitions)
-            .load(&arena, File { code: text, path: () })
-            .map_err(|errors| syntax(text, errors.into_iter().map(|(_, error)| error)))?;
-        let facts = check::check(text)?;
         let names: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
-        let compiled = Compiler::default()
-            .with_funs(natives)
-            .with_global_vars(names.iter().map(String::as_str))
-            .compile(modules)
-            .map_err(|errors| {
-                let unknown = errors.into_iter().flat_map(|(_, errors)| errors);
-                unknown
-                    .map(|(name, kind)| undefined(text, name, &kind, &names, &known))
-                    .collect::<Vec<_>>()
-            })?;
+        let (compiled, facts) = compiled_for_jaq(text, &names)?;
         let used = |name: &&str| (name.to_string(), facts.variables.contains(&*format!("${name}")));
-        let variables = variables.iter().map(used).collect();
-        Ok(Self { compiled, variables, reads_input: facts.reads_input })
+        let leaf = |call: &str| compiled_for_jaq(call, &[]).ok().map(|(compiled, _)| compiled);
+        let plan = plan::compile(text, &names, &leaf);
+        Ok(Self {
+            engine: plan.map_or(Engine::Jaq(compiled), Engine::Plan),
+            variables: variables.iter().map(used).collect(),
+            reads_input: facts.reads_input,
+        })
     }
 
     /// Whether the program mentions this variable (named without the `$`).
@@ -126,9 +118,12 @@ impl Program {
         self.reads_input
     }
 
-    /// Which engine runs it.
+    /// Which engine runs it: `plan` or `jaq`.
     pub fn engine(&self) -> &'static str {
-        "jaq"
+        match self.engine {
+            Engine::Plan(_) => "plan",
+            Engine::Jaq(_) => "jaq",
+        }
     }
 
     /// Runs the program, which has to give exactly one value, that JSON can hold in 8 MiB.
@@ -148,18 +143,23 @@ impl Program {
     }
 
     fn only(&self, input: Value, variables: Vec<Value>) -> Result<Value, RunError> {
-        let context = Ctx::<Plain>::new(&self.compiled.lut, Vars::new(variables));
-        let outputs = self.compiled.id.run((context, input));
-        let mut outputs = outputs.map(|output| {
-            output.map_err(|stop| match stop.get_err() {
-                Ok(error) => RunError(message(error)),
-                Err(_) => RunError("the mapping stopped without a value".to_owned()),
-            })
-        });
-        let value = outputs
-            .next()
-            .ok_or_else(|| RunError("the mapping gave no value, and one is needed".to_owned()))??;
-        if outputs.next().transpose()?.is_some() {
+        let mut found = None;
+        let mut several = false;
+        let mut take = |value| {
+            several = found.is_some();
+            found.get_or_insert(value);
+            if several { Err(Stop::Enough) } else { Ok(()) }
+        };
+        let ended = match &self.engine {
+            Engine::Plan(plan) => plan::run(plan, &variables, input, &mut take),
+            Engine::Jaq(compiled) => jaq(compiled, variables, input, &mut take),
+        };
+        if let Err(Stop::Failed(error)) = ended {
+            return Err(RunError(message(error)));
+        }
+        let none = || RunError("the mapping gave no value, and one is needed".to_owned());
+        let value = found.ok_or_else(none)?;
+        if several {
             return Err(RunError("the mapping gave several values, and one is needed".to_owned()));
         }
         write::fits(&value, OUTPUT_LIMIT).map_err(|unfit| {
@@ -173,6 +173,52 @@ impl Program {
         })?;
         Ok(value)
     }
+}
+
+/// Runs a program in jaq, as [`plan::run`] runs a plan.
+pub(super) fn jaq(
+    compiled: &Compiled,
+    variables: Vec<Value>,
+    input: Value,
+    sink: plan::Sink<'_>,
+) -> Result<(), Stop> {
+    let context = Ctx::<Plain>::new(&compiled.lut, Vars::new(variables));
+    for output in compiled.id.run((context, input)) {
+        charge(STEP)?;
+        sink(output.map_err(|stop| {
+            stop.get_err().unwrap_or_else(|_| Error::str("the mapping stopped without a value"))
+        })?)?;
+    }
+    Ok(())
+}
+
+/// A program as jaq runs it, and what is known of it. `names` are its variables, with `$`.
+fn compiled_for_jaq<'a>(
+    text: &'a str,
+    names: &[String],
+) -> Result<(Compiled, check::Facts<'a>), Vec<CompileError>> {
+    let definitions = definitions();
+    let mut known: Vec<(&str, usize)> =
+        definitions.iter().map(|def| (def.name, def.args.len())).collect();
+    let natives: Vec<_> = natives().collect();
+    known.extend(natives.iter().map(|(name, arguments, _)| (*name, arguments.len())));
+
+    let arena = Arena::default();
+    let modules = Loader::new(definitions)
+        .load(&arena, File { code: text, path: () })
+        .map_err(|errors| syntax(text, errors.into_iter().map(|(_, error)| error)))?;
+    let facts = check::check(text)?;
+    let compiled = Compiler::default()
+        .with_funs(natives)
+        .with_global_vars(names.iter().map(String::as_str))
+        .compile(modules)
+        .map_err(|errors| {
+            let unknown = errors.into_iter().flat_map(|(_, errors)| errors);
+            unknown
+                .map(|(name, kind)| undefined(text, name, &kind, names, &known))
+                .collect::<Vec<_>>()
+        })?;
+    Ok((compiled, facts))
 }
 
 fn definitions() -> Vec<Def<&'static str>> {

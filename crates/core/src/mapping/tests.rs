@@ -4,6 +4,7 @@ use super::{CompileError, Program, RunError, Scope, Value};
 
 mod hostile;
 mod language;
+mod plan;
 mod properties;
 
 const VARIABLES: [&str; 3] = ["jwt", "headers", "path"];

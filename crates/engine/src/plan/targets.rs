@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use portcullis_config::{Diagnostics, Sources, Spanned, did_you_mean};
 use portcullis_core::template::Template;
 use portcullis_core::{CanonicalPath, Reply};
+use portcullis_policies::planner::runs;
 
 use super::compose::{ComposePlan, compose};
 use crate::router::Pattern;
@@ -296,7 +297,7 @@ impl std::fmt::Display for TargetPlan {
             }
             Self::Compose(plan) => {
                 let calls: Vec<_> = plan.calls.iter().map(|call| &*call.name).collect();
-                write!(f, "compose {}", calls.join(", "))
+                write!(f, "compose {}; {}", calls.join(", "), runs("the body", &plan.body))
             }
             Self::Fixed(reply) => write!(f, "answer {}", reply.status.as_u16()),
             Self::Redirect { status, .. } => write!(f, "redirect {}", status.as_u16()),

@@ -22,7 +22,7 @@ use portcullis_core::mapping::Program;
 use portcullis_core::metrics::Metric;
 use portcullis_core::{Build, Code, Exchange, Policy, Response, Step};
 
-use crate::planner::{Planned, Planner, program, unknown};
+use crate::planner::{Planned, Planner, program, runs, unknown};
 use headers::{HeaderEdits, QueryEdits};
 use settings::{Mapping, Oversize, RequestStep, ResponseStep, TestSettings, TransformSettings};
 
@@ -208,8 +208,10 @@ impl Planned for Plan {
 
     fn notes(&self) -> Vec<String> {
         let both = [("request", &self.0.request), ("response", &self.0.response)];
-        let mapped = both.iter().filter(|(_, steps)| steps.iter().any(|it| it.body.is_some()));
-        mapped.map(|(name, _)| format!("the {name} mapping runs in jaq")).collect()
+        let bodies = both.iter().flat_map(|(side, steps)| {
+            steps.iter().filter_map(move |step| Some((side, step.body.as_ref()?)))
+        });
+        bodies.map(|(side, body)| runs(&format!("the {side} mapping"), body)).collect()
     }
 }
 

@@ -1,0 +1,331 @@
+//! Walking a plan.
+
+use jaq_core::ValT as _;
+use jaq_core::path::Opt;
+
+use super::items::ordered;
+use super::update::update;
+use super::{Many, Name, One, Part, Plan, Sink, Step, Stop, Variable};
+use crate::mapping::arithmetic::join;
+use crate::mapping::budget::{STEP, charge};
+use crate::mapping::program::jaq;
+use crate::mapping::value::{Data, Error, Members, Text, Value};
+
+/// The variables that a plan may read.
+#[derive(Clone, Copy)]
+pub(super) struct Env<'e> {
+    given: &'e [Value],
+    bound: Option<&'e Binding<'e>>,
+}
+
+struct Binding<'e> {
+    value: Value,
+    outer: Option<&'e Binding<'e>>,
+}
+
+impl Env<'_> {
+    fn get(&self, variable: &Variable) -> Value {
+        match variable {
+            Variable::Given(at) => self.given.get(*at).cloned().unwrap_or_default(),
+            Variable::Bound(ago) => {
+                let mut binding = self.bound;
+                for _ in 0..*ago {
+                    binding = binding.and_then(|binding| binding.outer);
+                }
+                binding.map(|binding| binding.value.clone()).unwrap_or_default()
+            }
+        }
+    }
+
+    fn with<T>(self, value: Value, work: impl FnOnce(Env<'_>) -> T) -> T {
+        let binding = Binding { value, outer: self.bound };
+        work(Env { given: self.given, bound: Some(&binding) })
+    }
+}
+
+/// Runs a program; `sink` takes its values, and may say that it has enough.
+pub(in crate::mapping) fn run(
+    plan: &Plan,
+    given: &[Value],
+    input: Value,
+    sink: Sink<'_>,
+) -> Result<(), Stop> {
+    each(plan, Env { given, bound: None }, input, sink)
+}
+
+/// All values of a plan.
+pub(super) fn collected(plan: &Plan, env: Env<'_>, input: Value) -> Result<Vec<Value>, Stop> {
+    let mut values = Vec::new();
+    each(plan, env, input, &mut |value| {
+        charge(STEP)?;
+        values.push(value);
+        Ok(())
+    })?;
+    Ok(values)
+}
+
+/// Whether a plan gives a value for which `wanted` holds; what comes after it is not computed.
+fn finds(
+    plan: &Plan,
+    env: Env<'_>,
+    input: Value,
+    mut wanted: impl FnMut(Value) -> Result<bool, Stop>,
+) -> Result<bool, Stop> {
+    let mut found = false;
+    let ended = each(plan, env, input, &mut |value| {
+        found = wanted(value)?;
+        if found { Err(Stop::Enough) } else { Ok(()) }
+    });
+    if found { Ok(true) } else { ended.map(|()| false) }
+}
+
+pub(super) fn each(plan: &Plan, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), Stop> {
+    match plan {
+        Plan::One(plan) => sink(one(plan, env, input)?),
+        Plan::Many(plan) => many(plan, env, input, sink),
+    }
+}
+
+fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), Stop> {
+    match plan {
+        Many::Empty => Ok(charge(STEP)?),
+        Many::Path(base, steps) => {
+            let steps_input = input.clone();
+            each(base, env, input, &mut |value| follow(steps, env, &steps_input, value, sink))
+        }
+        Many::Comma(left, right) => {
+            each(left, env, input.clone(), sink)?;
+            each(right, env, input, sink)
+        }
+        Many::Pipe(left, right) => {
+            each(left, env, input, &mut |value| each(right, env, value, sink))
+        }
+        Many::Bind(left, right) => each(left, env, input.clone(), &mut |value| {
+            env.with(value, |env| each(right, env, input.clone(), sink))
+        }),
+        Many::Alternative(left, right) => {
+            let mut found = false;
+            each(left, env, input.clone(), &mut |value| {
+                found |= value.as_bool();
+                if value.as_bool() { sink(value) } else { Ok(charge(STEP)?) }
+            })?;
+            if found { Ok(()) } else { each(right, env, input, sink) }
+        }
+        Many::If(condition, then, otherwise) => {
+            let holds = one(condition, env, input.clone())?.as_bool();
+            each(if holds { then } else { otherwise }, env, input, sink)
+        }
+        Many::Try(plan, catch) => attempt(plan, catch, env, input, sink),
+        Many::Select(condition) => each(condition, env, input.clone(), &mut |holds| {
+            if holds.as_bool() { sink(input.clone()) } else { Ok(charge(STEP)?) }
+        }),
+        Many::First(plan) => {
+            let mut first = None;
+            finds(plan, env, input, |value| {
+                first = Some(value);
+                Ok(true)
+            })?;
+            first.map_or(Ok(()), sink)
+        }
+        Many::Leaf(leaf) => jaq(leaf, Vec::new(), input, sink),
+    }
+}
+
+/// Only what `plan` fails with is caught, not what fails in those who take its values.
+fn attempt(
+    plan: &Plan,
+    catch: &Plan,
+    env: Env<'_>,
+    input: Value,
+    sink: Sink<'_>,
+) -> Result<(), Stop> {
+    let mut beyond = None;
+    let ended = each(plan, env, input, &mut |value| {
+        sink(value).map_err(|stop| {
+            beyond = Some(stop);
+            Stop::Enough
+        })
+    });
+    match (beyond, ended) {
+        (Some(stop), _) => Err(stop),
+        (None, Err(Stop::Failed(error))) => each(catch, env, error.into_val(), sink),
+        (None, ended) => ended,
+    }
+}
+
+/// Everything at a path below `value`; indices are computed from the `input` of the whole path.
+fn follow(
+    steps: &[Step],
+    env: Env<'_>,
+    input: &Value,
+    value: Value,
+    sink: Sink<'_>,
+) -> Result<(), Stop> {
+    let Some((step, rest)) = steps.split_first() else {
+        return sink(value);
+    };
+    if let Part::Items = step.part {
+        for item in value.values() {
+            match (item, step.opt) {
+                (Ok(item), _) => follow(rest, env, input, item, sink)?,
+                (Err(_), Opt::Optional) => charge(STEP)?,
+                (Err(error), Opt::Essential) => return Err(error.into()),
+            }
+        }
+        return Ok(());
+    }
+    match (take(&step.part, env, input, value)?, step.opt) {
+        (Ok(found), _) => follow(rest, env, input, found, sink),
+        (Err(_), Opt::Optional) => Ok(()),
+        (Err(error), Opt::Essential) => Err(error.into()),
+    }
+}
+
+/// What one index or slice gives; the outer error is that of computing the index.
+fn take(
+    part: &Part,
+    env: Env<'_>,
+    input: &Value,
+    value: Value,
+) -> Result<Result<Value, Error>, Stop> {
+    let computed = |index: &One| one(index, env, input.clone());
+    Ok(match part {
+        Part::Member(name) => match &value.0 {
+            Data::Object(object) => Ok(object.members.get(&**name).cloned().unwrap_or_default()),
+            _ => value.index(&Value::text(name)),
+        },
+        Part::Index(index) => value.index(&computed(index)?),
+        Part::Slice(from, to) => {
+            let from = from.as_ref().map(computed).transpose()?;
+            let to = to.as_ref().map(computed).transpose()?;
+            value.range(from.as_ref()..to.as_ref())
+        }
+        Part::Items => Ok(value),
+    })
+}
+
+pub(super) fn one(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
+    Ok(match plan {
+        One::Input => input,
+        One::Literal(literal) => literal.value(),
+        One::Variable(variable) => env.get(variable),
+        One::Text(pieces) => text(pieces, env, &input)?,
+        One::Array(items) => Value::from_items(collected(items, env, input)?).checked()?,
+        One::Object(members) => object(members, env, &input)?,
+        One::Path(base, steps) => {
+            let mut value = one(base, env, input.clone())?;
+            for step in steps {
+                value = take(&step.part, env, &input, value)??;
+            }
+            value
+        }
+        One::Negated(plan) => (-one(plan, env, input)?)?,
+        One::Pipe(left, right) => one(right, env, one(left, env, input)?)?,
+        One::Bind(left, right) => {
+            let value = one(left, env, input.clone())?;
+            env.with(value, |env| one(right, env, input))?
+        }
+        One::Alternative(left, right) => {
+            let value = one(left, env, input.clone())?;
+            if value.as_bool() { value } else { one(right, env, input)? }
+        }
+        One::Math(left, operation, right) => {
+            let left = one(left, env, input.clone())?;
+            operation.run(left, one(right, env, input)?)?
+        }
+        One::Compare(left, operation, right) => {
+            let left = one(left, env, input.clone())?;
+            Value::boolean(operation.run(&left, &one(right, env, input)?))
+        }
+        One::Logic(left, stop, right) => {
+            let left = one(left, env, input.clone())?.as_bool();
+            let holds = if left == *stop { left } else { one(right, env, input)?.as_bool() };
+            Value::boolean(holds)
+        }
+        One::If(condition, then, otherwise) => {
+            let holds = one(condition, env, input.clone())?.as_bool();
+            one(if holds { then } else { otherwise }, env, input)?
+        }
+        _ => return whole(plan, env, input),
+    })
+}
+
+/// The nodes that walk over many values, and those that call functions.
+fn whole(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
+    Ok(match plan {
+        One::Try(plan, catch) => match one(plan, env, input) {
+            Err(Stop::Failed(error)) => one(catch, env, error.into_val())?,
+            ended => ended?,
+        },
+        One::Reduce(items, start, step) => {
+            let mut state = one(start, env, input.clone())?;
+            each(items, env, input, &mut |item| {
+                let before = std::mem::take(&mut state);
+                state = env.with(item, |env| one(step, env, before))?;
+                Ok(())
+            })?;
+            state
+        }
+        One::Sum(items) => {
+            let mut sum = Value::NULL;
+            each(items, env, input, &mut |item| {
+                sum = (std::mem::take(&mut sum) + item)?;
+                Ok(())
+            })?;
+            sum
+        }
+        One::Quantified(items, stop, condition) => {
+            let stopped = finds(items, env, input, |item| {
+                finds(condition, env, item, |holds| {
+                    charge(STEP)?;
+                    Ok(holds.as_bool() == *stop)
+                })
+            })?;
+            Value::boolean(stopped == *stop)
+        }
+        One::IsEmpty(plan) => Value::boolean(!finds(plan, env, input, |_| Ok(true))?),
+        One::Ordered(order, by) => ordered(*order, by, env, input)?,
+        One::Update(path, change) => update(path, change, env, input)?,
+        One::Fail(value) => return Err(Error::new(one(value, env, input)?).into()),
+        One::Unary(function) => function(input)?,
+        One::Binary(function, argument) => {
+            let argument = one(argument, env, input.clone())?;
+            function(input, argument)?
+        }
+        One::Leaf(leaf) => {
+            let mut value = Value::NULL;
+            jaq(leaf, Vec::new(), input, &mut |output| {
+                value = output;
+                Ok(())
+            })?;
+            value
+        }
+        _ => input,
+    })
+}
+
+fn text(pieces: &[One], env: Env<'_>, input: &Value) -> Result<Value, Stop> {
+    let mut out = Text::default();
+    for piece in pieces {
+        let piece = one(piece, env, input.clone())?.into_string();
+        out = join(out, piece.as_str().unwrap_or_default())?;
+    }
+    Ok(Value(Data::Text(out)))
+}
+
+fn object(members: &[(Name, One)], env: Env<'_>, input: &Value) -> Result<Value, Stop> {
+    let mut out = Members::default();
+    out.reserve(members.len());
+    for (name, value) in members {
+        charge(STEP)?;
+        let name = match name {
+            Name::Fixed(name) => Text::from(&**name),
+            Name::Computed(name) => match one(name, env, input.clone())?.0 {
+                Data::Text(name) => name,
+                other => return Err(Error::typ(Value(other), "the name of a member").into()),
+            },
+        };
+        out.insert(name, one(value, env, input.clone())?);
+    }
+    Ok(Value::from_members(out).checked()?)
+}
