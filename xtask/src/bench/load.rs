@@ -26,16 +26,19 @@ impl Full {
 
 /// What wrk runs where requests take header lines in turn.
 const IN_TURN: &str = r#"
+local file = io.open(os.getenv("HEADERS") .. ".json")
+local body = file and file:read("*a")
+local method, media = body and "POST" or "GET", body and "application/json"
 local requests = {}
 for line in io.lines(os.getenv("HEADERS")) do
   local name, value = line:match("^([^:]+): (.+)$")
-  requests[#requests + 1] = { [name] = value }
+  requests[#requests + 1] = { [name] = value, ["content-type"] = media }
 end
 local number = 0
 local made = {}
 request = function()
   number = number % #requests + 1
-  made[number] = made[number] or wrk.format("GET", nil, requests[number])
+  made[number] = made[number] or wrk.format(method, nil, requests[number], body)
   return made[number]
 end
 "#;
@@ -58,6 +61,11 @@ pub(crate) fn http2(url: &str, seconds: u64) -> Result<Full> {
     }
     let done = line.split(", ").find_map(|part| part.strip_suffix(" succeeded"));
     Ok(Full { requests: done.context("h2load's count")?.parse()?, seconds: seconds as f64 })
+}
+
+/// Has wrk send this body with each request that [`in_turn`] makes.
+pub(crate) fn with_json(folder: &Path, body: &str) -> Result<()> {
+    Ok(fs::write(folder.join(HEADERS).with_extension("txt.json"), body)?)
 }
 
 /// Has wrk take the header lines in turn, by files in this folder.

@@ -21,6 +21,8 @@ pub(crate) enum Job {
     Get,
     /// With a body of so many bytes.
     Post(usize),
+    /// With the body in this file of the row's folder, of which the answer tells in another shape.
+    Order(&'static str),
     /// A GET, over HTTP/2 with prior knowledge.
     Http2,
 }
@@ -104,6 +106,15 @@ pub(crate) const ROWS: &[Row] = &[
         path: "/",
         tokens: 64,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY],
+    },
+    Row {
+        name: "order",
+        folder: "order",
+        what: "the shop's order: 64 returning tokens, a limit for each subject, both bodies mapped",
+        job: Job::Order("order.json"),
+        path: "/api/v1/orders",
+        tokens: 64,
+        peers: &[&GATEWAY, &ENVOY],
     },
     Row {
         name: "limited",
