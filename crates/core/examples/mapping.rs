@@ -87,21 +87,22 @@ fn main() {
     let Ok(program) = Program::compile(&text, &["jwt", "headers"]) else {
         return println!("the program is refused");
     };
-    let mut written = String::new();
+    let mut written = Vec::new();
     for _ in 0..count {
         let body = black_box(body.as_bytes());
         written = match engine.as_str() {
             "hand" => {
                 let body = serde_json::from_slice(body).unwrap_or_default();
                 let mapped = if side == "response" { response(&body) } else { request(&body) };
-                mapped.unwrap_or_default().to_string()
+                serde_json::to_vec(&mapped).unwrap_or_default()
             }
             _ => Value::parse(body)
                 .ok()
                 .and_then(|body| program.run_one(body, &Request).ok())
                 .unwrap_or_default()
-                .to_string(),
+                .to_bytes(),
         };
     }
+    let written = String::from_utf8_lossy(&written);
     println!("{}: {written}", if engine == "hand" { "hand" } else { program.engine() });
 }

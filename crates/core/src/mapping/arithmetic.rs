@@ -46,8 +46,8 @@ fn copied<T>(own: &Rc<T>, length: usize) -> usize {
 }
 
 pub(super) fn join(mut left: Text, right: &str) -> Result<Text, Error> {
-    charge(copied(&left.0, left.len()) + right.len())?;
-    Rc::make_mut(&mut left.0).push_str(right);
+    charge(left.copied() + right.len())?;
+    left.push_str(right);
     Ok(left)
 }
 

@@ -8,6 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::rc::Rc;
 
+use arrayvec::ArrayString;
 use jaq_json::Num;
 
 use super::{budget, number, write};
@@ -49,33 +50,102 @@ pub(super) struct Object {
     pub members: Members,
 }
 
-/// A shared string that can grow in place while nobody else holds it.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Text(pub Rc<String>);
+/// The longest string that stands in place, in bytes: most names of members are shorter.
+const SHORT: usize = 16;
+
+/// A string: a short one in place, a longer one shared, which can grow while nobody else holds it.
+#[derive(Clone)]
+pub(super) enum Text {
+    Short(ArrayString<SHORT>),
+    Shared(Rc<String>),
+}
+
+impl Text {
+    /// How many bytes of it have to be copied when it grows.
+    pub(super) fn copied(&self) -> usize {
+        match self {
+            Self::Short(_) => 0,
+            Self::Shared(text) if Rc::strong_count(text) == 1 => 0,
+            Self::Shared(text) => text.len(),
+        }
+    }
+
+    pub(super) fn push_str(&mut self, more: &str) {
+        match self {
+            Self::Short(text) => {
+                if text.try_push_str(more).is_err() {
+                    let mut grown = String::with_capacity(2 * (text.len() + more.len()));
+                    grown.push_str(text);
+                    grown.push_str(more);
+                    *self = Self::Shared(Rc::new(grown));
+                }
+            }
+            Self::Shared(text) => Rc::make_mut(text).push_str(more),
+        }
+    }
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::Short(ArrayString::new_const())
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
 
 impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0
+        match self {
+            Self::Short(text) => text,
+            Self::Shared(text) => text,
+        }
     }
 }
 
 impl Borrow<str> for Text {
     fn borrow(&self) -> &str {
-        &self.0
+        self
     }
 }
 
 impl Hash for Text {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_str().hash(state);
+        (**self).hash(state);
     }
 }
 
-impl<T: Into<String>> From<T> for Text {
-    fn from(text: T) -> Self {
-        Self(Rc::new(text.into()))
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        ArrayString::from(text).map_or_else(|_| Self::Shared(Rc::new(text.to_owned())), Self::Short)
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        match ArrayString::from(&text) {
+            Ok(text) => Self::Short(text),
+            Err(_) => Self::Shared(Rc::new(text)),
+        }
     }
 }
 
@@ -100,8 +170,8 @@ impl Value {
     }
 
     /// An object of the members, in their order; of two with one name the later value stands.
-    pub fn object<N: Into<String>>(members: impl IntoIterator<Item = (N, Self)>) -> Self {
-        let members = members.into_iter().map(|(name, value)| (Text::from(name), value));
+    pub fn object<N: AsRef<str>>(members: impl IntoIterator<Item = (N, Self)>) -> Self {
+        let members = members.into_iter().map(|(name, value)| (Text::from(name.as_ref()), value));
         Self::from_members(members.collect())
     }
 

@@ -14,6 +14,13 @@ impl Value {
     pub fn write(&self, out: &mut Vec<u8>) {
         value(self, out);
     }
+
+    /// The value's JSON text.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        value(self, &mut out);
+        out
+    }
 }
 
 /// Inside a run, text costs what it is long; a spent budget cuts it off, and the run fails anyway.

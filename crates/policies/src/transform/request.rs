@@ -46,7 +46,7 @@ async fn run(step: &Rules, exchange: &mut Exchange) -> Result<(), Problem> {
     }
     if let Some(program) = &step.body {
         let output = program.run_one(input, exchange).map_err(failed)?;
-        exchange.body = Body::full(output.to_string());
+        exchange.body = Body::full(output.to_bytes());
         body::describe(&mut exchange.request.headers, false);
         exchange.record.event(Event::new(NAME, Outcome::Changed).with("side", "request"));
     }

@@ -75,7 +75,7 @@ impl Transform {
             if let Some(program) = &step.body {
                 let output = program.run_one(input, &scope).map_err(unfit)?;
                 let coding = coding::of(response.headers()).ok().flatten();
-                let (bytes, coding) = encoded(output.to_string(), coding, exchange);
+                let (bytes, coding) = encoded(output.to_bytes(), coding, exchange);
                 *response.body_mut() = Body::full(bytes);
                 body::describe(response.headers_mut(), coding.is_some());
                 exchange.record.event(Event::new(NAME, Outcome::Changed).with("side", "response"));
@@ -136,10 +136,14 @@ fn parse(bytes: &[u8], coding: Option<Coding>, limit: u64) -> Result<Value, Prob
 }
 
 /// A new body in the old one's coding, where the client takes that.
-fn encoded(output: String, coding: Option<Coding>, exchange: &Exchange) -> (Bytes, Option<Coding>) {
+fn encoded(
+    output: Vec<u8>,
+    coding: Option<Coding>,
+    exchange: &Exchange,
+) -> (Bytes, Option<Coding>) {
     let accepts = exchange.request.extensions.get::<Accepts>();
     let coding = coding.filter(|it| accepts.is_some_and(|Accepts(all)| is_accepted(*it, all)));
-    match coding.map(|coding| coding.encode(output.as_bytes())) {
+    match coding.map(|coding| coding.encode(&output)) {
         Some(Ok(bytes)) => (bytes, coding),
         Some(Err(_)) | None => (output.into(), None),
     }

@@ -291,7 +291,7 @@ impl<'r> Run<'r> {
                 let input = self.input(call, item);
                 let output = program.run_one(input, self.exchange);
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                Body::full(output.map_err(|error| unfit(call, &error))?.to_string())
+                Body::full(output.map_err(|error| unfit(call, &error))?.to_bytes())
             }
         };
         Ok(Outbound {
