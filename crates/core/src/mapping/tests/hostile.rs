@@ -109,6 +109,35 @@ fn programs_are_bounded_too() {
     assert!(run(&format!("{{{}}}", fields.join(", ")), "{}").is_ok());
 }
 
+/// A worker's thread has 2 MiB of stack: half of it is enough for the deepest program. What is not
+/// optimised needs many times as much.
+#[test]
+fn the_deepest_programs_fit_a_workers_stack() {
+    let nested = |open: &str, close: &str| format!("{}.{}", open.repeat(30), close.repeat(30));
+    let programs = [
+        format!("1{}", " + 1".repeat(490)),
+        format!(".{}", " | .".repeat(490)),
+        format!("{}.", ". as $x | ".repeat(240)),
+        format!("first({}.)", "(., 2) as $x | ".repeat(60)),
+        format!("first([{}.])", "try ".repeat(400)),
+        format!("null{}", " // null".repeat(480)),
+        format!("{}.{}", "if . then . else ".repeat(240), " end".repeat(240)),
+        nested("map(", ")"),
+        nested("[.[]? | select(", ")]"),
+        nested("reduce .[]? as $x (.; ", ")"),
+    ];
+    let stack = if cfg!(debug_assertions) { 16 * 1024 * 1024 } else { 1024 * 1024 };
+    let runs = move || {
+        for program in programs {
+            for text in [format!("def same: .; {program}"), program] {
+                let outcome = run(&text, "[]");
+                assert!(outcome.is_ok(), "{text}: {outcome:?}");
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(stack).spawn(runs).unwrap().join().unwrap();
+}
+
 #[test]
 fn two_runs_do_not_share_a_budget() {
     assert_eq!(fails("\"x\" * 100000000", "null"), SPENT);
