@@ -37,8 +37,9 @@ impl<const N: usize> Sliding<N> {
         let Some(slice) = self.slices.get((number % SLICES as u64) as usize) else { return };
         let mut word = slice.load(Ordering::Relaxed);
         loop {
-            // Whoever looked at the clock a whole window ago adds to what is there now.
-            let is_old = age(number, word) != 0 && age(number, word) <= TAG_MASK / 2;
+            // Whoever looked at the clock up to a window ago adds to what is there now. What seems to lie
+            // further ahead was left behind so long ago that the tags came round.
+            let is_old = word == 0 || (1..=TAG_MASK - SLICES as u64).contains(&age(number, word));
             let (tag, known) =
                 if is_old { (number, [0; N]) } else { (word >> COUNT_BITS, Self::unpack(word)) };
             let next = Self::pack(tag, known, counts);
@@ -122,6 +123,25 @@ mod tests {
         assert_eq!(sliding.sum(15 * SECOND), [1, 1], "a slice is used again from nothing");
         sliding.clear();
         assert_eq!(sliding.sum(15 * SECOND), [0, 0]);
+    }
+
+    /// The tags come round after 48 days of a window of ten seconds.
+    #[test]
+    fn it_counts_on_whatever_the_age_of_the_process_and_of_what_was_there() {
+        for began in [0, 1 << 20, (1 << 21) + 1, 3 << 20, (1 << 22) - 1, (1 << 22) + 5] {
+            for quiet in [0, 9, 10, 1 << 20, (1 << 21) + 1, 3 << 20, (1 << 22) - 20] {
+                let sliding = Sliding::<2>::new(10 * SECOND);
+                let (then, now) = (SECOND * began, SECOND * (began + quiet));
+                sliding.add(then, [1, 1]);
+                let before = sliding.sum(now);
+                sliding.add(now, [2, 3]);
+                let sum = sliding.sum(now);
+                assert_eq!(sum, [before[0] + 2, before[1] + 3], "{began} {quiet}");
+                sliding.clear();
+                sliding.add(now, [1, 0]);
+                assert_eq!(sliding.sum(now), [1, 0], "{began} {quiet}, cleared");
+            }
+        }
     }
 
     #[test]

@@ -199,7 +199,9 @@ impl Breaker {
 
     /// Holds it open or closed until it is let go with `None`; it then begins as new.
     pub fn force(&self, open: Option<bool>) -> Option<Transition> {
-        self.always(|state| state.force(open))
+        let step = self.always(|state| state.force(open));
+        self.window.iter().for_each(Window::clear);
+        step
     }
 
     pub fn phase(&self) -> Phase {
@@ -242,8 +244,9 @@ impl Breaker {
             }
         }
         let step = self.always(|state| state.report(epoch, outcome, tripped, now, &self.rules));
+        // Nothing is added until it is closed again: it then begins with nothing.
         if let (Some(window), Some(step)) = (&self.window, step)
-            && step.to == Phase::Closed
+            && step.to == Phase::Open
         {
             window.clear();
         }

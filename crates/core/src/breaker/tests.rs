@@ -209,6 +209,19 @@ fn an_operator_holds_it_and_lets_it_go() {
 }
 
 #[test]
+fn what_an_operator_lets_go_begins_with_no_shares() {
+    let clock = manual();
+    let settings = Settings { failures: None, rates: Some(RATES), ..SETTINGS };
+    let breaker = Breaker::new(settings, None, clock.now());
+    assert_eq!(fail(&breaker, &clock, 19), None);
+    breaker.force(Some(false));
+    breaker.force(None);
+    assert_eq!(breaker.status(clock.now()).seen.map(|seen| seen.attempts), Some(0));
+    assert_eq!(fail(&breaker, &clock, 19), None);
+    assert!(fail(&breaker, &clock, 1).is_some());
+}
+
+#[test]
 fn what_was_sent_before_it_opened_changes_nothing() {
     let clock = manual();
     let breaker = Breaker::new(SETTINGS, None, clock.now());
