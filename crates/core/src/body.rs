@@ -12,7 +12,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// Why a body could not be read to its end.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: u64 },
@@ -74,80 +74,63 @@ impl Body {
         matches!(self, Self::Empty | Self::Full(Some(_)))
     }
 
-    /// Reads the whole body, at most `limit` bytes of it, and keeps it as [`Body::Full`].
+    /// Reads the whole body, at most `limit` bytes of it, and keeps it as [`Body::Full`]. One that has
+    /// more, or breaks off, stays what it was, to its last byte and its error.
     /// Trailers are dropped: who reads a body replaces or checks it as a whole.
     pub async fn read(&mut self, limit: u64) -> Result<Bytes, BodyError> {
+        self.read_if_fits(limit).await?.ok_or(BodyError::TooLarge { limit })
+    }
+
+    /// As [`Body::read`]; `None` when it has more.
+    pub async fn read_if_fits(&mut self, limit: u64) -> Result<Option<Bytes>, BodyError> {
         match self {
-            Self::Empty | Self::Full(None) => return Ok(Bytes::new()),
-            Self::Full(Some(bytes)) if bytes.len() as u64 <= limit => return Ok(bytes.clone()),
-            Self::Full(Some(_)) => return Err(BodyError::TooLarge { limit }),
+            Self::Empty | Self::Full(None) => return Ok(Some(Bytes::new())),
+            Self::Full(Some(bytes)) => {
+                return Ok((bytes.len() as u64 <= limit).then(|| bytes.clone()));
+            }
             Self::Incoming { .. } | Self::Stream(_) => {}
         }
         if self.size_hint().lower() > limit {
-            return Err(BodyError::TooLarge { limit });
+            return Ok(None);
         }
-        let bytes = self.collect(limit).await?;
-        *self = Self::full(bytes.clone());
-        Ok(bytes)
-    }
-
-    /// Reads the whole body if it has no more than `limit` bytes. `None` when it has more: it is then
-    /// as it was, to be passed on.
-    pub async fn read_if_fits(&mut self, limit: u64) -> Result<Option<Bytes>, BodyError> {
-        if matches!(self, Self::Empty | Self::Full(_)) {
-            return match self.read(limit).await {
-                Ok(bytes) => Ok(Some(bytes)),
-                Err(BodyError::TooLarge { .. }) => Ok(None),
-                Err(error) => Err(error),
-            };
-        }
-        let (mut pieces, mut length) = (VecDeque::new(), self.size_hint().lower());
-        while length <= limit {
-            let next = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await;
-            let Some(frame) = next else {
-                let whole: Vec<Bytes> = pieces.into();
-                *self = Self::full(whole.concat());
-                return self.read(limit).await.map(Some);
-            };
-            let Ok(data) = frame?.into_data() else { continue };
-            pieces.push_back(data);
-            length = pieces.iter().map(|piece| piece.len() as u64).sum();
-        }
-        if !pieces.is_empty() {
-            let rest = std::mem::take(self);
-            *self = Self::stream(Begun { pieces, rest });
-        }
-        Ok(None)
-    }
-
-    async fn collect(&mut self, limit: u64) -> Result<Bytes, BodyError> {
-        let mut first = Bytes::new();
-        let mut rest: Option<BytesMut> = None;
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await
-        {
-            let Ok(data) = frame?.into_data() else { continue };
-            let held = rest.as_ref().map_or(first.len(), BytesMut::len);
-            if (held + data.len()) as u64 > limit {
-                return Err(BodyError::TooLarge { limit });
-            }
-            match &mut rest {
-                Some(rest) => rest.extend_from_slice(&data),
-                None if first.is_empty() => first = data,
+        let (mut pieces, mut length) = (VecDeque::new(), 0);
+        let broken = loop {
+            match std::future::poll_fn(|cx| Pin::new(&mut *self).poll_frame(cx)).await {
                 None => {
-                    let mut joined = BytesMut::with_capacity(first.len() + data.len());
-                    joined.extend_from_slice(&first);
-                    joined.extend_from_slice(&data);
-                    rest = Some(joined);
+                    let whole = joined(pieces, length);
+                    *self = Self::full(whole.clone());
+                    return Ok(Some(whole));
+                }
+                Some(Err(error)) => break Some(error),
+                Some(Ok(frame)) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    length += data.len();
+                    pieces.push_back(data);
+                    if length as u64 > limit {
+                        break None;
+                    }
                 }
             }
-        }
-        Ok(rest.map_or(first, BytesMut::freeze))
+        };
+        let rest = std::mem::take(self);
+        *self = Self::stream(Begun { pieces, broken: broken.clone(), rest });
+        broken.map_or(Ok(None), Err)
     }
 }
 
-/// A body of which a part was read: that part, and the rest.
+fn joined(mut pieces: VecDeque<Bytes>, length: usize) -> Bytes {
+    if pieces.len() <= 1 {
+        return pieces.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(length);
+    pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+    whole.freeze()
+}
+
+/// A body of which a part was read: that part, what it broke off with, and the rest.
 struct Begun {
     pieces: VecDeque<Bytes>,
+    broken: Option<BodyError>,
     rest: Body,
 }
 
@@ -161,12 +144,15 @@ impl http_body::Body for Begun {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.pieces.pop_front() {
             Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
+            None => match self.broken.take() {
+                Some(error) => Poll::Ready(Some(Err(error))),
+                None => Pin::new(&mut self.rest).poll_frame(cx),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && self.rest.is_end_stream()
+        self.pieces.is_empty() && self.broken.is_none() && self.rest.is_end_stream()
     }
 }
 
@@ -217,5 +203,49 @@ impl http_body::Body for Body {
             Self::Incoming { inner, .. } => inner.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// Pieces, and perhaps an error after them.
+    fn streamed(pieces: &[&'static str], broken: Option<BodyError>) -> Body {
+        let pieces = pieces.iter().map(|piece| Bytes::from_static(piece.as_bytes())).collect();
+        Body::stream(Begun { pieces, broken, rest: Body::Empty })
+    }
+
+    fn read(body: &mut Body, limit: u64) -> Result<Option<Bytes>, BodyError> {
+        body.read_if_fits(limit).now_or_never().unwrap()
+    }
+
+    #[test]
+    fn what_fits_is_kept_and_can_be_read_again() {
+        let mut body = streamed(&["ab", "", "cd"], None);
+        assert_eq!(read(&mut body, 4).unwrap().unwrap(), "abcd");
+        assert!(body.can_replay());
+        assert_eq!(read(&mut body, 4).unwrap().unwrap(), "abcd");
+        assert!(matches!(body.read(3).now_or_never(), Some(Err(BodyError::TooLarge { limit: 3 }))));
+        assert_eq!(read(&mut body, 9).unwrap().unwrap(), "abcd");
+    }
+
+    #[test]
+    fn what_is_too_large_or_breaks_off_stays_what_it_was() {
+        let mut body = streamed(&["ab", "cd", "ef"], None);
+        assert_eq!(read(&mut body, 3).unwrap(), None);
+        assert_eq!(read(&mut body, 6).unwrap().unwrap(), "abcdef");
+
+        let mut body = streamed(&["ab"], Some(BodyError::Broken("gone".to_owned())));
+        assert!(matches!(read(&mut body, 9), Err(BodyError::Broken(_))));
+        assert!(!body.is_end_stream());
+        let next = |body: &mut Body| {
+            std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).now_or_never().unwrap()
+        };
+        assert_eq!(next(&mut body).unwrap().unwrap().into_data().unwrap(), "ab");
+        assert!(matches!(next(&mut body), Some(Err(BodyError::Broken(_)))));
+        assert!(next(&mut body).is_none());
     }
 }
