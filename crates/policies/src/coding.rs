@@ -5,7 +5,7 @@ use std::io::Read;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, IF_RANGE, RANGE};
 
 /// What comes out may be this many times what went in, and [`FREE`] bytes.
 const RATIO: u64 = 200;
@@ -115,8 +115,11 @@ pub fn is_accepted(coding: Coding, accepts: &HeaderValue) -> bool {
 #[derive(Clone)]
 pub struct Accepts(pub HeaderValue);
 
-/// Has the service answer without a coding: its answer is read here.
-pub fn ask_for_plain(request: &mut http::request::Parts) {
+/// Has the service answer with the whole, and without a coding: its answer is read here. A part of it
+/// (RFC 9110 section 14) could not be mapped, and would show what the mapping hides.
+pub fn ask_for_whole(request: &mut http::request::Parts) {
+    request.headers.remove(RANGE);
+    request.headers.remove(IF_RANGE);
     if let Some(accepts) = request.headers.remove(ACCEPT_ENCODING) {
         request.extensions.insert(Accepts(accepts));
     }

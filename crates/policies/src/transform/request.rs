@@ -10,7 +10,7 @@ impl Transform {
     pub(super) fn enter<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         if self.response.iter().any(Rules::reads_body) {
             // The answer has to be read here.
-            coding::ask_for_plain(&mut exchange.request);
+            coding::ask_for_whole(&mut exchange.request);
         }
         if self.request.is_empty() {
             return Step::Next;

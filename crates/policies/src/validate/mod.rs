@@ -223,7 +223,7 @@ impl Policy for Validate {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         if self.response.is_some() {
             // The answer has to be read here.
-            coding::ask_for_plain(&mut exchange.request);
+            coding::ask_for_whole(&mut exchange.request);
         }
         Step::Wait(Box::pin(async move {
             let verdict = self.check(exchange).await;
