@@ -30,10 +30,22 @@ pub const INVALID_ENCODING: Code = Code {
 };
 pub const CODES: &[&Code] = &[&INVALID_JSON, &UNSUPPORTED_MEDIA_TYPE, &INVALID_ENCODING];
 
+/// What `Content-Type` says, without parameters and in lower case; nothing when it stands there twice,
+/// for then two readers may take two things.
+pub fn media_type(headers: &HeaderMap) -> String {
+    let mut all = headers.get_all(CONTENT_TYPE).iter();
+    let only = all.next().filter(|_| all.next().is_none());
+    without_parameters(only.and_then(|kind| kind.to_str().ok()).unwrap_or_default())
+}
+
+/// A media type without parameters, in lower case.
+pub fn without_parameters(kind: &str) -> String {
+    kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 /// True for `application/json` and `application/*+json`, with any parameters.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let kind = media_type(headers);
     kind == "application/json" || kind.starts_with("application/") && kind.ends_with("+json")
 }
 
@@ -54,9 +66,7 @@ pub fn untouched(exchange: &Exchange, response: &Response) -> Option<&'static st
 
 /// True for a form (`application/x-www-form-urlencoded`).
 fn is_form(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    kind.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    media_type(headers) == "application/x-www-form-urlencoded"
 }
 
 /// The request's body, read up to the bound, and decoded. What goes on are the bytes as they came.

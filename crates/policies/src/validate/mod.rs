@@ -11,7 +11,7 @@ mod settings;
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use http::header::{ALLOW, HeaderValue};
 use http::{HeaderName, StatusCode};
 use http_body::Body as _;
 use jsonschema::Validator;
@@ -91,7 +91,11 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     };
     let validate = Validate {
         body: flat(body)?,
-        content_types: settings.content_types.iter().map(|it| it.to_ascii_lowercase()).collect(),
+        content_types: settings
+            .content_types
+            .iter()
+            .map(|it| bodies::without_parameters(it))
+            .collect(),
         parameters: parameters?,
         document: match document {
             Some(document) => Some(document?),
@@ -130,9 +134,8 @@ fn plan_parameters(
             }
             let required = entry.value.required || place == Some(Place::Path);
             let place = place.clone().or_else(|| headers(name)).ok_or("it is no header".to_owned());
-            let planned = place.and_then(|place| {
-                Parameter::new(name.clone(), place, required, (&schema, &schema), false)
-            });
+            let planned = place
+                .and_then(|place| Parameter::new(name.clone(), place, required, &schema, false));
             match planned {
                 Ok(parameter) => all.push(parameter),
                 Err(why) => {
@@ -354,19 +357,21 @@ impl Validate {
         errors: &mut Vec<FieldError>,
     ) -> Result<(), Problem> {
         let is_empty = is_empty(&exchange.body);
-        let kind = media_type(exchange);
-        let types: Vec<&str> = match content {
-            Some(content) => content.types.iter().map(|(kind, _)| kind.as_str()).collect(),
-            None => self.content_types.iter().map(String::as_str).collect(),
-        };
-        if !is_empty && !types.is_empty() && !types.iter().any(|wanted| fits(wanted, &kind)) {
-            let detail = format!("the body must be {}", types.join(" or "));
-            return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, detail));
+        let kind = bodies::media_type(&exchange.request.headers);
+        let own = self.content_types.iter().map(String::as_str).collect();
+        let declared = content.iter().flat_map(|it| &it.types).map(|(kind, _)| kind.as_str());
+        for types in [own, declared.collect::<Vec<&str>>()] {
+            if !is_empty && !types.is_empty() && !types.iter().any(|wanted| fits(wanted, &kind)) {
+                let detail = format!("the body must be {}", types.join(" or "));
+                return Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, detail));
+            }
         }
         let declared = content.and_then(|content| {
             let found = content.types.iter().find(|(wanted, _)| fits(wanted, &kind));
             found.and_then(|(_, validator)| validator.as_ref())
         });
+        // Under a wildcard, a schema is for what is JSON.
+        let declared = declared.filter(|_| bodies::is_json(&exchange.request.headers));
         if is_empty && content.is_some_and(|content| content.required) {
             errors.push(FieldError {
                 pointer: String::new(),
@@ -392,13 +397,6 @@ impl Validate {
 
 fn is_empty(body: &Body) -> bool {
     matches!(body, Body::Empty) || body.size_hint().exact() == Some(0)
-}
-
-/// Without parameters, in lower case.
-fn media_type(exchange: &Exchange) -> String {
-    let kind = exchange.request.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
-    kind.trim().to_ascii_lowercase()
 }
 
 /// `application/json` is `application/json`, `application/*` and `*/*`.

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::parameters::{Parameter, Place};
 use super::schema;
+use crate::bodies::without_parameters;
 use jsonschema::Validator;
 
 /// References that follow each other.
@@ -36,7 +37,7 @@ enum Segment {
 /// What an operation's body may be.
 pub(super) struct Content {
     pub(super) required: bool,
-    /// Media types, each with its schema if that is JSON.
+    /// Media types, the closest first, each with its schema if that is for JSON.
     pub(super) types: Vec<(String, Option<Validator>)>,
 }
 
@@ -132,6 +133,14 @@ impl Segment {
     }
 }
 
+fn segment(text: &str) -> Result<Segment, String> {
+    match text.strip_prefix('{').and_then(|it| it.strip_suffix('}')) {
+        Some(name) if !name.contains(['{', '}']) => Ok(Segment::Name(name.to_owned())),
+        None if !text.contains(['{', '}']) => Ok(Segment::Text(text.to_owned())),
+        _ => Err(format!("`{text}`: a name is a whole segment of the path here")),
+    }
+}
+
 fn is_method(word: &str) -> bool {
     matches!(word, "get" | "put" | "post" | "delete" | "options" | "head" | "patch" | "trace")
 }
@@ -181,11 +190,6 @@ impl<'r> Compiler<'r> {
         item: &'r Value,
         operation: &'r Value,
     ) -> Result<Operation, String> {
-        let segment = |text: &str| match text.strip_prefix('{').and_then(|it| it.strip_suffix('}'))
-        {
-            Some(name) => Segment::Name(name.to_owned()),
-            None => Segment::Text(text.to_owned()),
-        };
         let mut parameters: Vec<(&'r Value, Parameter)> = Vec::new();
         for owner in [item, operation] {
             let all = owner.get("parameters").and_then(Value::as_array).into_iter().flatten();
@@ -208,7 +212,7 @@ impl<'r> Compiler<'r> {
         };
         Ok(Operation {
             method,
-            segments: path.trim_matches('/').split('/').map(segment).collect(),
+            segments: path.trim_matches('/').split('/').map(segment).collect::<Result<_, _>>()?,
             parameters: parameters.into_iter().map(|(_, parameter)| parameter).collect(),
             body,
         })
@@ -233,15 +237,24 @@ impl<'r> Compiler<'r> {
             },
             other => return Err(format!("a parameter cannot be in `{other}`")),
         };
+        // Whatever cannot be checked is said: nothing passes unchecked in silence.
+        if !matches!(text("style"), "" | "form" | "simple") {
+            return Err(format!(
+                "the parameter `{name}`: the style {} is not known",
+                text("style")
+            ));
+        }
+        if parameter.get("content").is_some() {
+            return Err(format!("the parameter `{name}`: describe it by `schema`, not `content`"));
+        }
         let required = parameter.get("required").and_then(Value::as_bool).unwrap_or(false);
         let any = json!({});
         let schema = self.resolve(parameter.get("schema").unwrap_or(&Value::Null));
         let schema = schema.ok().filter(|it| it.is_object()).unwrap_or(&any);
         let explodes = parameter.get("explode").and_then(Value::as_bool).unwrap_or(true);
         let root = self.alone(schema);
-        let kinds = (&root, schema);
         let joined = !explodes && place == Place::Query;
-        let compiled = Parameter::new(name.clone(), place, required, kinds, joined);
+        let compiled = Parameter::new(name.clone(), place, required, &root, joined);
         compiled.map(Some).map_err(|why| format!("the parameter `{name}`: {why}"))
     }
 
@@ -249,14 +262,17 @@ impl<'r> Compiler<'r> {
         let required = body.get("required").and_then(Value::as_bool).unwrap_or(false);
         let mut types = Vec::new();
         for (kind, media) in body.get("content").and_then(Value::as_object).into_iter().flatten() {
-            let kind = kind.to_ascii_lowercase();
-            let is_json = kind == "application/json" || kind.ends_with("+json");
-            let validator = match media.get("schema").filter(|_| is_json) {
+            let kind = without_parameters(kind);
+            let may_be_json =
+                kind == "application/json" || kind.ends_with("+json") || kind.ends_with('*');
+            let validator = match media.get("schema").filter(|_| may_be_json) {
                 Some(schema) => Some(schema::compile(&self.alone(schema))?),
                 None => None,
             };
             types.push((kind, validator));
         }
+        // The closest says what a body must be (OpenAPI 3.1 section 4.8.14).
+        types.sort_by_key(|(kind, _)| (kind.ends_with('*'), kind == "*/*"));
         Ok(Content { required, types })
     }
 }
@@ -282,7 +298,12 @@ fn modern(value: Value, is_old: bool) -> Value {
                     None => {}
                 }
             }
-            if members.remove("nullable") == Some(Value::Bool(true)) {
+            // A boolean is the word of 3.0; a schema is a property of that name.
+            let nullable = members.get("nullable").and_then(Value::as_bool);
+            if nullable.is_some() {
+                members.remove("nullable");
+            }
+            if nullable == Some(true) {
                 if let Some(kind) = members.get("type").cloned() {
                     members.insert("type".to_owned(), json!([kind, "null"]));
                 }
@@ -347,6 +368,24 @@ mod tests {
         let bound = json!({ "minimum": 1, "exclusiveMinimum": false });
         assert_eq!(modern(bound, true), json!({ "minimum": 1 }));
         document("3.0.3");
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_said() {
+        let why = |path: &str, parameter: Value| {
+            let get = json!({ "parameters": [parameter] });
+            let root = json!({ "openapi": "3.1.0", "paths": { path: { "get": get } } });
+            Document::compile(&root).err().unwrap_or_default()
+        };
+        let plain = json!({ "name": "q", "in": "query" });
+        assert_eq!(why("/a/{b}", plain.clone()), "");
+        for path in ["/{name}.json", "/{a}-{b}", "/{id}:run"] {
+            assert!(why(path, plain.clone()).contains("whole segment"), "{path}");
+        }
+        let deep = json!({ "name": "q", "in": "query", "style": "deepObject" });
+        assert!(why("/a", deep).contains("deepObject is not known"));
+        let content = json!({ "name": "q", "in": "query", "content": {} });
+        assert!(why("/a", content).contains("not `content`"));
     }
 
     #[test]

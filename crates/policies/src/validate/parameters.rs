@@ -40,17 +40,35 @@ enum Kind {
     Boolean,
 }
 
+/// How deep a schema is looked into for what it says of a type.
+const DEEPEST: usize = 8;
+
+/// The part of a schema that says the type of a value, and that type: behind references, and in what it
+/// is combined of. `root` is where references begin.
+fn typed<'s>(root: &'s Value, schema: &'s Value, depth: usize) -> Option<(&'s str, &'s Value)> {
+    let own = match schema.get("type") {
+        Some(Value::Array(kinds)) => {
+            kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null")
+        }
+        Some(Value::String(kind)) => Some(kind.as_str()).filter(|kind| *kind != "null"),
+        _ => None,
+    };
+    if own.is_some() || depth == 0 {
+        return own.map(|kind| (kind, schema));
+    }
+    let reference = schema.get("$ref").and_then(Value::as_str);
+    let referred = reference.and_then(|it| root.pointer(it.strip_prefix('#')?));
+    let combined = ["allOf", "anyOf", "oneOf"].into_iter();
+    let combined = combined.filter_map(|word| schema.get(word)?.as_array()).flatten();
+    referred.into_iter().chain(combined).find_map(|inner| typed(root, inner, depth - 1))
+}
+
 impl Kind {
-    fn of(schema: &Value) -> Self {
-        let kinds = match schema.get("type") {
-            Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(kind)) => vec![kind.as_str()],
-            _ => Vec::new(),
-        };
-        match kinds.into_iter().find(|kind| *kind != "null") {
-            Some("integer") => Self::Integer,
-            Some("number") => Self::Number,
-            Some("boolean") => Self::Boolean,
+    fn of(root: &Value, schema: &Value) -> Self {
+        match typed(root, schema, DEEPEST) {
+            Some(("integer", _)) => Self::Integer,
+            Some(("number", _)) => Self::Number,
+            Some(("boolean", _)) => Self::Boolean,
             _ => Self::Text,
         }
     }
@@ -83,21 +101,21 @@ pub(super) struct Parameter {
 }
 
 impl Parameter {
-    /// From its schema, in which references are resolved by the validator: `root` is what it is
-    /// compiled from, and `schema` what says its type.
+    /// From its schema, which holds all that it refers to.
     pub(super) fn new(
         name: String,
         place: Place,
         required: bool,
-        (root, schema): (&Value, &Value),
+        schema: &Value,
         is_joined: bool,
     ) -> Result<Self, String> {
-        let is_list = schema.get("type").and_then(Value::as_str) == Some("array");
-        let items = schema.get("items").filter(|_| is_list);
+        let list = typed(schema, schema, DEEPEST).filter(|(kind, _)| *kind == "array");
+        let is_list = list.is_some();
+        let items = list.and_then(|(_, list)| list.get("items"));
         let is_joined = is_joined || matches!(place, Place::Path | Place::Header(_));
         Ok(Self {
-            kind: Kind::of(items.unwrap_or(schema)),
-            validator: schema::compile(root)?,
+            kind: Kind::of(schema, items.unwrap_or(schema)),
+            validator: schema::compile(schema)?,
             name,
             place,
             required,
@@ -143,20 +161,22 @@ impl Parameter {
 
     fn texts(&self, exchange: &Exchange, params: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
         let query = exchange.request.uri.query().unwrap_or_default();
-        let headers = &exchange.request.headers;
+        // What is no UTF-8 travels on, so it is looked at too.
+        let values = |name: &HeaderName| -> Vec<String> {
+            let all = exchange.request.headers.get_all(name).iter();
+            all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+        };
         match &self.place {
             Place::Path => params(&self.name).into_iter().collect(),
             Place::Query => {
                 let own = query_pairs(query).filter(|(name, _)| *name == self.name);
                 own.map(|(_, value)| value).collect()
             }
-            Place::Header(name) => {
-                let values = headers.get_all(name).iter().filter_map(|it| it.to_str().ok());
-                values.map(str::to_owned).collect()
-            }
+            Place::Header(name) => values(name),
             Place::Cookie => {
-                let all = headers.get_all(COOKIE).iter().filter_map(|it| it.to_str().ok());
-                let pairs = all.flat_map(|all| all.split(';')).filter_map(|it| it.split_once('='));
+                let all = values(&COOKIE);
+                let pairs = all.iter().flat_map(|it| it.split(';'));
+                let pairs = pairs.filter_map(|pair| pair.split_once('='));
                 let own = pairs.filter(|(name, _)| name.trim() == self.name);
                 own.map(|(_, value)| value.trim().trim_matches('"').to_owned()).collect()
             }
