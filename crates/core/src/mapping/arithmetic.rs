@@ -1,7 +1,6 @@
 //! `+ - * / %` and unary `-` on values, as jq defines them. Every operation is paid for before it
 //! allocates.
 
-use std::collections::BTreeSet;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
 use std::rc::Rc;
 
@@ -10,6 +9,7 @@ use jaq_json::Num;
 
 use super::budget::{STEP, charge};
 use super::number;
+use super::order::sorted;
 use super::value::{Array, Data, Error, Object, Text, Value};
 
 pub(super) type Outcome = Result<Value, Error>;
@@ -93,8 +93,8 @@ impl Sub for Value {
             (Data::Number(x), Data::Number(y)) => number(x - y),
             (Data::Array(x), Data::Array(y)) => {
                 charge((x.items.len() + y.items.len()) * STEP)?;
-                let removed: BTreeSet<_> = y.items.iter().collect();
-                let kept = x.items.iter().filter(|item| !removed.contains(item));
+                let removed = sorted(y.items.to_vec(), &Self::cmp)?;
+                let kept = x.items.iter().filter(|item| removed.binary_search(item).is_err());
                 Ok(Self::from_items(kept.cloned().collect()))
             }
             (x, y) => mismatch(x, Math::Sub, y),

@@ -24,10 +24,18 @@ thread_local! {
 
 /// Runs `work` on a fresh budget, and says whether it was enough.
 pub(super) fn with<T>(units: usize, work: impl FnOnce() -> T) -> (T, bool) {
-    let outer = PURSE.replace(units);
+    let _outer = Outer(PURSE.replace(units));
     let result = work();
-    let enough = PURSE.replace(outer) > 0;
-    (result, enough)
+    (result, PURSE.get() > 0)
+}
+
+/// The budget of whoever began a run: theirs again after it, also when it panics.
+struct Outer(usize);
+
+impl Drop for Outer {
+    fn drop(&mut self) {
+        PURSE.set(self.0);
+    }
 }
 
 /// Takes `units`, or what is left of them; false once nothing is left.

@@ -31,6 +31,7 @@ mod budget;
 mod check;
 mod native;
 mod number;
+mod order;
 mod parse;
 mod pattern;
 mod plan;

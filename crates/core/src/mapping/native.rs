@@ -36,7 +36,7 @@ pub(super) fn functions() -> impl Iterator<Item = Fun<Plain>> {
         native("indices", 1, |cv| unary(cv, |value, part| indices(&value, &part))),
         native("bsearch", 1, |cv| unary(cv, |value, item| bsearch(&value, &item))),
     ];
-    table.into_iter().chain(super::pattern::functions())
+    table.into_iter().chain(super::order::functions()).chain(super::pattern::functions())
 }
 
 pub(super) fn text(value: &Value) -> Result<&str, Error> {

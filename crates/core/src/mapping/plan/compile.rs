@@ -217,7 +217,11 @@ impl<'a> Compile<'a> {
     fn plain(&mut self, term: &Node<'a>) -> Option<Vec<Step>> {
         let Term::Path(base, parts) = term else { return None };
         let steps: Vec<Step> = parts.0.iter().map(|part| self.step(part)).collect::<Option<_>>()?;
-        let known = |one: &One| matches!(one, One::Literal(_) | One::Variable(_));
+        let known = |one: &One| match one {
+            One::Negated(one) => matches!(**one, One::Literal(_)),
+            One::Literal(_) | One::Variable(_) => true,
+            _ => false,
+        };
         let plain = |step: &Step| match &step.part {
             Part::Member(_) | Part::Items => true,
             Part::Index(index) => known(index),
@@ -285,7 +289,7 @@ impl<'a> Compile<'a> {
         }))
     }
 
-    /// `del` of one path, or of several from the last to the first, as jaq's `,` is updated.
+    /// `del` of one path, or of several one after another, as jaq updates `,`.
     fn removal(&mut self, term: &Node<'a>) -> Option<One> {
         if let Term::BinOp(left, BinaryOp::Comma, right) = term {
             let (left, right) = (self.removal(left)?, self.removal(right)?);
@@ -389,9 +393,16 @@ fn constant_text(parts: &[StrPart<&str, Node<'_>>]) -> Option<String> {
     Some(out)
 }
 
-/// A number or a string, as a program writes it.
+/// A number, a string, or a word that stands for a value, as a program writes it.
 fn constant(term: &Node<'_>) -> Option<String> {
     match term {
+        Term::Neg(term) => match &**term {
+            Term::Num(text) => Some(format!("-{text}")),
+            _ => None,
+        },
+        Term::Call(name @ ("null" | "true" | "false"), arguments) if arguments.is_empty() => {
+            Some((*name).to_owned())
+        }
         Term::Num(text) => Some((*text).to_owned()),
         Term::Str(None, parts) => {
             constant_text(parts).map(|text| serde_json::Value::from(text).to_string())

@@ -5,8 +5,8 @@ use jaq_core::ValT as _;
 
 use crate::mapping::arithmetic::Outcome;
 use crate::mapping::budget::{STEP, charge};
-use crate::mapping::native;
 use crate::mapping::value::{Data, Error, Text, Value};
+use crate::mapping::{native, number, order};
 
 pub(super) type Unary = fn(Value) -> Outcome;
 pub(super) type Binary = fn(Value, Value) -> Outcome;
@@ -111,15 +111,11 @@ fn pairs(value: Value) -> impl Iterator<Item = Result<(Value, Value), Error>> {
 }
 
 fn keys_unsorted(value: Value) -> Outcome {
-    let keys = pairs(value).map(|pair| pair.map(|(key, _)| key));
-    keys.collect::<Result<Vec<_>, _>>()?.into_iter().map(Ok::<_, Error>).collect()
+    pairs(value).map(|pair| pair.map(|(key, _)| key)).collect()
 }
 
 fn keys(value: Value) -> Outcome {
-    let mut keys: Vec<Value> =
-        pairs(value).map(|pair| Ok(pair?.0)).collect::<Result<_, Error>>()?;
-    keys.sort();
-    Ok(Value::from_items(keys))
+    order::sort(&keys_unsorted(value)?)
 }
 
 fn to_entries(value: Value) -> Outcome {
@@ -131,14 +127,23 @@ fn to_entries(value: Value) -> Outcome {
     Value::from_items(pairs(value).map(entry).collect::<Result<_, Error>>()?).checked()
 }
 
+/// A text of the program; each use is paid for.
+pub(super) fn text(text: &str) -> Result<Text, Error> {
+    charge(text.len())?;
+    Ok(Text::from(text))
+}
+
 impl super::Literal {
-    pub(super) fn value(&self) -> Value {
-        match self {
+    pub(super) fn value(&self) -> Outcome {
+        Ok(match self {
             Self::Null => Value::NULL,
             Self::Boolean(value) => Value::boolean(*value),
             Self::Integer(number) => Value::from(*number),
-            Self::Number(text) => Value(Data::Number(crate::mapping::number::literal(text))),
-            Self::Text(text) => Value(Data::Text(Text::from(&**text))),
-        }
+            Self::Number(text) => {
+                charge(text.len())?;
+                Value(Data::Number(number::literal(text)))
+            }
+            Self::Text(literal) => Value(Data::Text(text(literal)?)),
+        })
     }
 }

@@ -2,8 +2,8 @@
 
 use super::run::{Env, collected};
 use super::{Plan, Stop};
-use crate::mapping::budget::{STEP, charge};
-use crate::mapping::value::{Data, Error, Value};
+use crate::mapping::order::{Keyed, by_keys, grouped, items};
+use crate::mapping::value::Value;
 
 #[derive(Clone, Copy)]
 pub(in crate::mapping) enum Order {
@@ -28,40 +28,27 @@ impl Order {
     }
 }
 
-/// An item, and the values by which it is ordered.
-type Keyed = (Vec<Value>, Value);
-
-pub(super) fn ordered(order: Order, by: &Plan, env: Env<'_>, input: Value) -> Result<Value, Stop> {
-    let Data::Array(array) = &input.0 else {
-        return Err(Error::typ(input, "array").into());
-    };
-    charge(array.items.len() * STEP)?;
-    // As jaq does it: what is alone is not looked at.
-    if let (Order::Sort, 0 | 1) = (order, array.items.len()) {
-        return Ok(input);
-    }
-    let items = array.items.iter();
+pub(super) fn ordered(order: Order, by: &Plan, env: Env<'_>, input: &Value) -> Result<Value, Stop> {
+    let items = items(input)?.iter();
     let keyed = items.map(|item| Ok((collected(by, env, item.clone())?, item.clone())));
-    let mut keyed: Vec<Keyed> = keyed.collect::<Result<_, Stop>>()?;
-    let value = match order {
+    let keyed: Vec<Keyed> = keyed.collect::<Result<_, Stop>>()?;
+    let best = match order {
         Order::Min => {
             keyed.into_iter().reduce(|best, next| if next.0 < best.0 { next } else { best })
         }
         Order::Max => {
             keyed.into_iter().reduce(|best, next| if next.0 >= best.0 { next } else { best })
         }
-        Order::Sort | Order::Group | Order::Unique => {
-            keyed.sort_by(|(x, _), (y, _)| x.cmp(y));
-            let groups = keyed.chunk_by(|(x, _), (y, _)| x == y);
-            return Ok(match order {
-                Order::Sort => Value::array(keyed.into_iter().map(|(_, item)| item)),
-                Order::Group => Value::array(
-                    groups.map(|group| Value::array(group.iter().map(|(_, item)| item.clone()))),
-                )
-                .checked()?,
-                _ => Value::array(groups.filter_map(|group| Some(group.first()?.1.clone()))),
-            });
+        Order::Sort => {
+            return Ok(Value::array(by_keys(keyed)?.into_iter().map(|(_, item)| item)));
+        }
+        Order::Group => {
+            return Ok(Value::array(grouped(keyed)?.into_iter().map(Value::array)).checked()?);
+        }
+        Order::Unique => {
+            let groups = grouped(keyed)?.into_iter();
+            return Ok(Value::array(groups.filter_map(|group| group.into_iter().next())));
         }
     };
-    Ok(value.map(|(_, item)| item).unwrap_or_default())
+    Ok(best.map(|(_, item)| item).unwrap_or_default())
 }

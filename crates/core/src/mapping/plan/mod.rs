@@ -13,6 +13,7 @@
 mod compile;
 mod functions;
 mod items;
+mod place;
 mod run;
 mod update;
 

@@ -1,11 +1,12 @@
 //! Walking a plan.
 
 use jaq_core::ValT as _;
-use jaq_core::path::Opt;
 
+use super::functions::text as literal;
 use super::items::ordered;
+use super::place::{follow, member, places};
 use super::update::update;
-use super::{Many, Name, One, Part, Plan, Sink, Step, Stop, Variable};
+use super::{Literal, Many, Name, One, Part, Plan, Sink, Step, Stop, Variable};
 use crate::mapping::arithmetic::join;
 use crate::mapping::budget::{STEP, charge};
 use crate::mapping::program::jaq;
@@ -90,10 +91,11 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
     match plan {
         Many::Empty => Ok(charge(STEP)?),
         Many::Path(base, steps) => {
-            let steps_input = input.clone();
-            each(base, env, input, &mut |value| follow(steps, env, &steps_input, value, sink))
+            let whole = input.clone();
+            each(base, env, input, &mut |value| follow(&places(steps, env, &whole)?, value, sink))
         }
         Many::Comma(left, right) => {
+            charge(STEP)?;
             each(left, env, input.clone(), sink)?;
             each(right, env, input, sink)
         }
@@ -153,69 +155,22 @@ fn attempt(
     }
 }
 
-/// Everything at a path below `value`; indices are computed from the `input` of the whole path.
-fn follow(
-    steps: &[Step],
-    env: Env<'_>,
-    input: &Value,
-    value: Value,
-    sink: Sink<'_>,
-) -> Result<(), Stop> {
-    let Some((step, rest)) = steps.split_first() else {
-        return sink(value);
-    };
-    if let Part::Items = step.part {
-        for item in value.values() {
-            match (item, step.opt) {
-                (Ok(item), _) => follow(rest, env, input, item, sink)?,
-                (Err(_), Opt::Optional) => charge(STEP)?,
-                (Err(error), Opt::Essential) => return Err(error.into()),
-            }
-        }
-        return Ok(());
-    }
-    match (take(&step.part, env, input, value)?, step.opt) {
-        (Ok(found), _) => follow(rest, env, input, found, sink),
-        (Err(_), Opt::Optional) => Ok(()),
-        (Err(error), Opt::Essential) => Err(error.into()),
-    }
-}
-
-/// What one index or slice gives; the outer error is that of computing the index.
-fn take(
-    part: &Part,
-    env: Env<'_>,
-    input: &Value,
-    value: Value,
-) -> Result<Result<Value, Error>, Stop> {
-    let computed = |index: &One| one(index, env, input.clone());
-    Ok(match part {
-        Part::Member(name) => match &value.0 {
-            Data::Object(object) => Ok(object.members.get(&**name).cloned().unwrap_or_default()),
-            _ => value.index(&Value::text(name)),
-        },
-        Part::Index(index) => value.index(&computed(index)?),
-        Part::Slice(from, to) => {
-            let from = from.as_ref().map(computed).transpose()?;
-            let to = to.as_ref().map(computed).transpose()?;
-            value.range(from.as_ref()..to.as_ref())
-        }
-        Part::Items => Ok(value),
-    })
-}
-
 pub(super) fn one(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
     Ok(match plan {
         One::Input => input,
-        One::Literal(literal) => literal.value(),
+        One::Literal(literal) => literal.value()?,
         One::Variable(variable) => env.get(variable),
         One::Text(pieces) => text(pieces, env, &input)?,
         One::Array(items) => Value::from_items(collected(items, env, input)?).checked()?,
         One::Object(members) => object(members, env, &input)?,
         One::Path(base, steps) => {
             let mut value = one(base, env, input.clone())?;
-            for step in steps {
-                value = take(&step.part, env, &input, value)??;
+            // Most paths have one part, which needs no computing.
+            if let [Step { part: Part::Member(name), .. }] = steps.as_slice() {
+                return Ok(member(name, value)?);
+            }
+            for place in places(steps, env, &input)? {
+                value = place.take(value)?;
             }
             value
         }
@@ -260,6 +215,7 @@ fn whole(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
         One::Reduce(items, start, step) => {
             let mut state = one(start, env, input.clone())?;
             each(items, env, input, &mut |item| {
+                charge(STEP)?;
                 let before = std::mem::take(&mut state);
                 state = env.with(item, |env| one(step, env, before))?;
                 Ok(())
@@ -284,7 +240,7 @@ fn whole(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
             Value::boolean(stopped == *stop)
         }
         One::IsEmpty(plan) => Value::boolean(!finds(plan, env, input, |_| Ok(true))?),
-        One::Ordered(order, by) => ordered(*order, by, env, input)?,
+        One::Ordered(order, by) => ordered(*order, by, env, &input)?,
         One::Update(path, change) => update(path, change, env, input)?,
         One::Fail(value) => return Err(Error::new(one(value, env, input)?).into()),
         One::Unary(function) => function(input)?,
@@ -307,8 +263,13 @@ fn whole(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
 fn text(pieces: &[One], env: Env<'_>, input: &Value) -> Result<Value, Stop> {
     let mut out = Text::default();
     for piece in pieces {
-        let piece = one(piece, env, input.clone())?.into_string();
-        out = join(out, piece.as_str().unwrap_or_default())?;
+        out = match piece {
+            One::Literal(Literal::Text(text)) => join(out, text)?,
+            piece => {
+                let piece = one(piece, env, input.clone())?.into_string();
+                join(out, piece.as_str().unwrap_or_default())?
+            }
+        };
     }
     Ok(Value(Data::Text(out)))
 }
@@ -318,14 +279,19 @@ fn object(members: &[(Name, One)], env: Env<'_>, input: &Value) -> Result<Value,
     out.reserve(members.len());
     for (name, value) in members {
         charge(STEP)?;
-        let name = match name {
-            Name::Fixed(name) => Text::from(&**name),
-            Name::Computed(name) => match one(name, env, input.clone())?.0 {
-                Data::Text(name) => name,
-                other => return Err(Error::typ(Value(other), "the name of a member").into()),
-            },
+        // The value is computed before the name is looked at, as in jaq: the first error counts.
+        let (name, value) = match name {
+            Name::Fixed(name) => (literal(name)?, one(value, env, input.clone())?),
+            Name::Computed(name) => {
+                let name = one(name, env, input.clone())?;
+                let value = one(value, env, input.clone())?;
+                match name.0 {
+                    Data::Text(name) => (name, value),
+                    other => return Err(Error::typ(Value(other), "the name of a member").into()),
+                }
+            }
         };
-        out.insert(name, one(value, env, input.clone())?);
+        out.insert(name, value);
     }
     Ok(Value::from_members(out).checked()?)
 }

@@ -3,11 +3,12 @@
 
 use jaq_core::ValT as _;
 use jaq_core::ops::Math;
-use jaq_core::path::Opt;
 use jaq_core::val::ValX;
 
+use super::place::{Place, places};
 use super::run::{Env, each, one};
-use super::{One, Part, Plan, Step, Stop};
+use super::{One, Plan, Step, Stop};
+use crate::mapping::budget::{STEP, charge};
 use crate::mapping::value::Value;
 
 /// What becomes of a value at a path.
@@ -20,25 +21,14 @@ pub(in crate::mapping) enum Change {
     Otherwise(Box<One>),
 }
 
-/// A part of a path with its index computed.
-struct Place {
-    part: Known,
-    opt: Opt,
-}
-
-enum Known {
-    Index(Value),
-    Slice(Option<Value>, Option<Value>),
-    Items,
-}
-
 pub(super) fn update(
     steps: &[Step],
     change: &Change,
     env: Env<'_>,
     input: Value,
 ) -> Result<Value, Stop> {
-    let places = steps.iter().map(|step| place(step, env)).collect::<Result<Vec<_>, Stop>>()?;
+    let places = places(steps, env, &input)?;
+    let takes_all = places.last().is_some_and(Place::takes_all);
     let computed = match change {
         Change::Each(_) => Value::NULL,
         Change::Set(one_) | Change::Math(_, one_) | Change::Otherwise(one_) => {
@@ -46,7 +36,7 @@ pub(super) fn update(
         }
     };
     let result = walk(&places, input, &|old| match change {
-        Change::Each(plan) => outcomes(plan, env, old),
+        Change::Each(plan) => outcomes(plan, env, old, takes_all),
         Change::Set(_) => vec![Ok(computed.clone())],
         Change::Math(math, _) => vec![math.run(old, computed.clone()).map_err(Into::into)],
         Change::Otherwise(_) => {
@@ -59,12 +49,13 @@ pub(super) fn update(
     })
 }
 
-/// What a plan gives for a value, with the error last that ended it.
-fn outcomes(plan: &Plan, env: Env<'_>, old: Value) -> Vec<ValX<'static, Value>> {
+/// What a plan gives for a value, all or the first, with the error last that ended it.
+fn outcomes(plan: &Plan, env: Env<'_>, old: Value, all: bool) -> Vec<ValX<'static, Value>> {
     let mut values = Vec::new();
     let ended = each(plan, env, old, &mut |value| {
+        charge(STEP)?;
         values.push(Ok(value));
-        Ok(())
+        if all { Ok(()) } else { Err(Stop::Enough) }
     });
     if let Err(Stop::Failed(error)) = ended {
         values.push(Err(error.into()));
@@ -72,32 +63,15 @@ fn outcomes(plan: &Plan, env: Env<'_>, old: Value) -> Vec<ValX<'static, Value>> 
     values
 }
 
-/// Constants and variables do not read their input.
-fn place(step: &Step, env: Env<'_>) -> Result<Place, Stop> {
-    let known = |index: &One| one(index, env, Value::NULL);
-    let end = |end: &Option<One>| end.as_ref().map(known).transpose();
-    let part = match &step.part {
-        Part::Member(name) => Known::Index(Value::text(name)),
-        Part::Index(index) => Known::Index(known(index)?),
-        Part::Slice(from, to) => Known::Slice(end(from)?, end(to)?),
-        Part::Items => Known::Items,
-    };
-    Ok(Place { part, opt: step.opt })
-}
-
 fn walk(
-    places: &[Place],
+    places: &[Place<'_>],
     value: Value,
     change: &dyn Fn(Value) -> Vec<ValX<'static, Value>>,
 ) -> ValX<'static, Value> {
     let Some((place, rest)) = places.split_first() else {
         return Ok(value);
     };
-    let inner =
-        |old| if rest.is_empty() { change(old) } else { vec![walk(rest, old, change)] }.into_iter();
-    match &place.part {
-        Known::Index(index) => value.map_index(index, place.opt, inner),
-        Known::Slice(from, to) => value.map_range(from.as_ref()..to.as_ref(), place.opt, inner),
-        Known::Items => value.map_values(place.opt, inner),
-    }
+    place.update(value, |old| {
+        if rest.is_empty() { change(old) } else { vec![walk(rest, old, change)] }.into_iter()
+    })
 }

@@ -122,6 +122,7 @@ fn the_deepest_programs_fit_a_workers_stack() {
         format!("first([{}.])", "try ".repeat(400)),
         format!("null{}", " // null".repeat(480)),
         format!("{}.{}", "if . then . else ".repeat(240), " end".repeat(240)),
+        format!("[.[]? | {}1]", format!(".a{} | ", ".a?".repeat(450)).repeat(20)),
         nested("map(", ")"),
         nested("[.[]? | select(", ")]"),
         nested("reduce .[]? as $x (.; ", ")"),
@@ -136,6 +137,35 @@ fn the_deepest_programs_fit_a_workers_stack() {
         }
     };
     std::thread::Builder::new().stack_size(stack).spawn(runs).unwrap().join().unwrap();
+}
+
+/// A comparison cannot say that the budget is spent; whoever sorts has to.
+#[test]
+fn a_sort_that_costs_too_much_ends_as_such_and_leaves_nothing_behind() {
+    let item = |at: usize| format!("{{\"cost\":{{\"a\":{}}}}}", at * 7_919 % 40_009);
+    let items = (0..40_000).map(item).collect::<Vec<_>>().join(",");
+    let input = Value::parse(format!("[{items}]").as_bytes()).unwrap();
+    for program in ["sort", "sort_by(.cost)", "group_by(.cost)", "unique", ". - [.[0]]", ". - ."] {
+        for text in [program.to_owned(), format!("def same: .; {program}")] {
+            if let Err(error) = compile(&text).unwrap().run_one(input.clone(), &super::Claims) {
+                assert_eq!(error.to_string(), SPENT, "{text}");
+            }
+            assert_eq!(run("{a: \"hello\"}", "null").unwrap(), r#"{"a":"hello"}"#);
+        }
+    }
+}
+
+#[test]
+fn what_a_program_says_costs_as_much_as_what_a_client_says() {
+    let text = "x".repeat(20_000);
+    let zeros = format!("[{}0]", "0,".repeat(50_000));
+    for program in [format!("map(\"{text}\") | length"), format!("map({{\"{text}\": 1}}) | length")]
+    {
+        assert_eq!(fails(&program, &zeros), SPENT);
+    }
+    let doubled = vec!["(., .)"; 30].join(" | ");
+    assert_eq!(fails(&format!("reduce ({doubled}) as $x (0; .)"), "0"), SPENT);
+    assert_eq!(run(&format!(".a |= ({doubled})"), r#"{"a":1}"#).unwrap(), r#"{"a":1}"#);
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! The parts of a path with their indices computed: once for a path, from the input of the whole, and
+//! before anything is looked up, as jaq does it.
+
+use jaq_core::ValT as _;
+use jaq_core::path::Opt;
+use jaq_core::val::ValX;
+use smallvec::SmallVec;
+
+use super::run::{Env, one};
+use super::{One, Part, Sink, Step, Stop};
+use crate::mapping::arithmetic::Outcome;
+use crate::mapping::budget::{STEP, charge};
+use crate::mapping::value::{Data, Value};
+
+pub(super) struct Place<'p> {
+    part: Known<'p>,
+    opt: Opt,
+}
+
+enum Known<'p> {
+    Member(&'p str),
+    Index(Value),
+    Slice(Option<Value>, Option<Value>),
+    Items,
+}
+
+/// Most paths are shorter.
+pub(super) type Places<'p> = SmallVec<[Place<'p>; 4]>;
+
+pub(super) fn places<'p>(
+    steps: &'p [Step],
+    env: Env<'_>,
+    input: &Value,
+) -> Result<Places<'p>, Stop> {
+    let known = |index: &One| one(index, env, input.clone());
+    let end = |end: &Option<One>| end.as_ref().map(known).transpose();
+    let place = |step: &'p Step| {
+        let part = match &step.part {
+            Part::Member(name) => Known::Member(name),
+            Part::Index(index) => Known::Index(known(index)?),
+            Part::Slice(from, to) => Known::Slice(end(from)?, end(to)?),
+            Part::Items => Known::Items,
+        };
+        Ok(Place { part, opt: step.opt })
+    };
+    steps.iter().map(place).collect()
+}
+
+/// `.name`
+pub(super) fn member(name: &str, value: Value) -> Outcome {
+    match &value.0 {
+        Data::Object(object) => Ok(object.members.get(name).cloned().unwrap_or_default()),
+        _ => value.index(&Value::text(name)),
+    }
+}
+
+impl Place<'_> {
+    /// What stands there; of items, the whole.
+    pub(super) fn take(&self, value: Value) -> Outcome {
+        match &self.part {
+            Known::Member(name) => member(name, value),
+            Known::Index(index) => value.index(index),
+            Known::Slice(from, to) => value.range(from.as_ref()..to.as_ref()),
+            Known::Items => Ok(value),
+        }
+    }
+
+    /// Whether all that a change gives is taken, and not only the first.
+    pub(super) fn takes_all(&self) -> bool {
+        matches!(self.part, Known::Items)
+    }
+
+    pub(super) fn update<I: Iterator<Item = ValX<'static, Value>>>(
+        &self,
+        value: Value,
+        change: impl Fn(Value) -> I,
+    ) -> ValX<'static, Value> {
+        match &self.part {
+            Known::Member(name) => value.map_index(&Value::text(name), self.opt, change),
+            Known::Index(index) => value.map_index(index, self.opt, change),
+            Known::Slice(from, to) => value.map_range(from.as_ref()..to.as_ref(), self.opt, change),
+            Known::Items => value.map_values(self.opt, change),
+        }
+    }
+}
+
+/// Hands on everything at a path below `value`. What is in the way of an optional part is passed over.
+pub(super) fn follow(places: &[Place<'_>], value: Value, sink: Sink<'_>) -> Result<(), Stop> {
+    let mut value = value;
+    for (at, place) in places.iter().enumerate() {
+        if !place.takes_all() {
+            value = match (place.take(value), place.opt) {
+                (Ok(found), _) => found,
+                (Err(_), Opt::Optional) => return Ok(charge(STEP)?),
+                (Err(error), Opt::Essential) => return Err(error.into()),
+            };
+            continue;
+        }
+        let rest = places.get(at + 1..).unwrap_or_default();
+        for item in value.values() {
+            match (item, place.opt) {
+                (Ok(item), _) => follow(rest, item, sink)?,
+                (Err(_), Opt::Optional) => charge(STEP)?,
+                (Err(error), Opt::Essential) => return Err(error.into()),
+            }
+        }
+        return Ok(());
+    }
+    sink(value)
+}
