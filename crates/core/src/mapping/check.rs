@@ -8,6 +8,7 @@ use jaq_core::load::parse::{BinaryOp, Def, Parser, Pattern, Term};
 use jaq_core::path::Part;
 
 use super::program::{CompileError, offset_of};
+use super::reads::Reads;
 
 /// The longest `range` of constants, in steps.
 const RANGE_LIMIT: f64 = 10_000.0;
@@ -31,8 +32,7 @@ type Node<'a> = Term<&'a str>;
 pub(super) struct Facts<'a> {
     /// Names of variables that occur, with `$`; also those that it binds itself.
     pub variables: BTreeSet<&'a str>,
-    /// Whether it can read `.`, its input.
-    pub reads_input: bool,
+    pub reads: Reads<'a>,
 }
 
 /// Refuses what is too large to be parsed without worry.
@@ -106,8 +106,7 @@ pub(super) fn check(text: &str) -> Result<Facts<'_>, Vec<CompileError>> {
         Check { text, scope: Vec::new(), variables: BTreeSet::new(), errors: Vec::new() };
     check.walk(&term);
     if check.errors.is_empty() {
-        let reads_input = reads(&term, &mut Vec::new());
-        Ok(Facts { variables: check.variables, reads_input })
+        Ok(Facts { variables: check.variables, reads: Reads::of(&term) })
     } else {
         Err(check.errors)
     }
@@ -214,7 +213,7 @@ fn short(arguments: &[Node<'_>]) -> bool {
 }
 
 /// Calls `visit` with every term that stands directly inside `term`.
-fn each<'t, 'a>(term: &'t Node<'a>, visit: &mut impl FnMut(&'t Node<'a>)) {
+pub(super) fn each<'t, 'a>(term: &'t Node<'a>, visit: &mut impl FnMut(&'t Node<'a>)) {
     match term {
         Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => {}
         Term::Arr(None) => {}
@@ -274,51 +273,5 @@ fn each_key<'t, 'a>(pattern: &'t Pattern<&'a str>, visit: &mut impl FnMut(&'t No
             visit(key);
             each_key(pattern, visit);
         }),
-    }
-}
-
-/// Whether a term's outputs can depend on its input. Says yes when in doubt; `own` are the
-/// functions that the program defines.
-fn reads<'a>(term: &Node<'a>, own: &mut Vec<&'a str>) -> bool {
-    match term {
-        Term::Id | Term::Recurse => true,
-        // What stands right of `|` reads what the left gives, a catch reads the error, and a
-        // reduction's steps read the state.
-        Term::BinOp(left, BinaryOp::Pipe(None), _) => reads(left, own),
-        Term::TryCatch(term, _) => reads(term, own),
-        Term::Fold(_, items, pattern, arguments) => {
-            reads(items, own)
-                || arguments.first().is_some_and(|start| reads(start, own))
-                || !matches!(pattern, Pattern::Var(_))
-        }
-        // `{a}` is `{a: .a}`, but `{$a}` is `{a: $a}`.
-        Term::Obj(members) => members.iter().any(|(name, value)| match value {
-            Some(value) => reads(name, own) || reads(value, own),
-            None => !matches!(name, Term::Var(_)),
-        }),
-        Term::IfThenElse(_, None) => true,
-        Term::Call(name, arguments) => {
-            let blind = own.contains(name)
-                || matches!(
-                    (*name, arguments.len()),
-                    ("empty" | "true" | "false" | "null" | "now" | "nan" | "infinite", 0)
-                        | ("error" | "first" | "last" | "isempty" | "add", 1)
-                        | ("any" | "all" | "limit" | "skip" | "nth", 2)
-                        | ("range", _)
-                );
-            !blind || arguments.iter().any(|argument| reads(argument, own))
-        }
-        Term::Def(defs, body) => {
-            let depth = own.len();
-            own.extend(defs.iter().flat_map(|def| def.args.iter().chain([&def.name])));
-            let any = defs.iter().any(|def| reads(&def.body, own)) || reads(body, own);
-            own.truncate(depth);
-            any
-        }
-        _ => {
-            let mut any = false;
-            each(term, &mut |child| any = any || reads(child, own));
-            any
-        }
     }
 }

@@ -36,6 +36,7 @@ mod parse;
 mod pattern;
 mod plan;
 mod program;
+mod reads;
 mod value;
 mod write;
 

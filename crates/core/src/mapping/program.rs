@@ -65,6 +65,8 @@ pub struct Program {
     /// The variables that are set, in order, and whether it uses them.
     variables: Vec<(String, bool)>,
     reads_input: bool,
+    /// The input's members that it reads, when it names all of them.
+    members: Option<Vec<String>>,
 }
 
 enum Engine {
@@ -104,7 +106,9 @@ impl Program {
         Ok(Self {
             engine: plan.map_or(Engine::Jaq(compiled), Engine::Plan),
             variables: variables.iter().map(used).collect(),
-            reads_input: facts.reads_input,
+            reads_input: facts.reads.whole || !facts.reads.members.is_empty(),
+            members: (!facts.reads.whole)
+                .then(|| facts.reads.members.into_iter().map(str::to_owned).collect()),
         })
     }
 
@@ -116,6 +120,11 @@ impl Program {
     /// Whether it can read `.`: false means that no body needs to be there.
     pub fn reads_input(&self) -> bool {
         self.reads_input
+    }
+
+    /// Whether it can read this member of its input.
+    pub fn reads_member(&self, name: &str) -> bool {
+        self.members.as_ref().is_none_or(|members| members.iter().any(|member| member == name))
     }
 
     /// Which engine runs it: `plan` or `jaq`.

@@ -6,6 +6,7 @@ mod hostile;
 mod language;
 mod plan;
 mod properties;
+mod reads;
 
 const VARIABLES: [&str; 3] = ["jwt", "headers", "path"];
 

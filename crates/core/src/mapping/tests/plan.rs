@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{Claims, VARIABLES, Value};
 use crate::mapping::Program;
 
-fn compiled(program: &str) -> Program {
+pub(super) fn compiled(program: &str) -> Program {
     Program::compile(program, &VARIABLES).unwrap_or_else(|errors| {
         panic!("{program}: {}", errors.first().map(|error| &*error.message).unwrap_or_default())
     })
@@ -20,14 +20,14 @@ fn in_jaq(program: &str) -> Program {
 }
 
 /// What a program gives, as JSON text; nothing for an error.
-fn outcome(program: &Program, input: &Value) -> Option<String> {
+pub(super) fn outcome(program: &Program, input: &Value) -> Option<String> {
     program.run_one(input.clone(), &Claims).ok().map(|value| value.to_string())
 }
 
 /// Members are few, so that programs find them.
-const NAMES: [&str; 4] = ["a", "b", "items", "id"];
+pub(super) const NAMES: [&str; 4] = ["a", "b", "items", "id"];
 
-fn input() -> impl Strategy<Value = Value> {
+pub(super) fn input() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::NULL),
         any::<bool>().prop_map(Value::boolean),
@@ -177,7 +177,7 @@ const BETWEEN: [&str; 18] = [
     "{a: §1, a: §2}",
 ];
 
-fn programs() -> (BoxedStrategy<String>, BoxedStrategy<String>) {
+pub(super) fn programs() -> (BoxedStrategy<String>, BoxedStrategy<String>) {
     let constant = prop::sample::select(
         &[
             ".",
