@@ -95,6 +95,24 @@ pub struct Call {
     pub duration: Duration,
     /// The problem's code when the call failed.
     pub code: Option<&'static str>,
+    /// Its span in the trace that the request belongs to (W3C Trace Context: 16 hex digits).
+    pub span: Option<Arc<str>>,
+}
+
+impl Call {
+    /// A call of which nothing is known yet.
+    pub fn new(name: &Arc<str>, upstream: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            upstream: Arc::clone(upstream),
+            endpoint: None,
+            attempts: 0,
+            status: 0,
+            duration: Duration::ZERO,
+            code: None,
+            span: None,
+        }
+    }
 }
 
 /// The problem that an exchange ended with.

@@ -19,6 +19,8 @@ mod routing;
 pub mod settings;
 pub mod snapshot;
 mod targets;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 pub use gateway::{Gateway, House, Reload};

@@ -24,6 +24,20 @@ pub static ABORTED: Metric = Metric {
     labels: &["route"],
 };
 
+pub static CALLS: Metric = Metric {
+    name: "portcullis_calls_total",
+    kind: Kind::Counter,
+    help: "Calls of compositions that have ended, by outcome: answered or failed.",
+    labels: &["route", "call", "outcome"],
+};
+
+pub static CALL_DURATION: Metric = Metric {
+    name: "portcullis_call_duration_seconds",
+    kind: Kind::Histogram,
+    help: "From a call's begin to the last byte of its answer.",
+    labels: &["route", "call"],
+};
+
 pub static CONNECTIONS: Metric = Metric {
     name: "portcullis_connections",
     kind: Kind::Gauge,
@@ -77,6 +91,8 @@ pub const METRICS: &[&Metric] = &[
     &REQUESTS,
     &DURATION,
     &ABORTED,
+    &CALLS,
+    &CALL_DURATION,
     &CONNECTIONS,
     &MALFORMED,
     &ODD_HEADERS,

@@ -88,15 +88,15 @@ mod tests {
     use std::sync::Arc;
 
     use portcullis_core::metrics::Metrics;
-    use portcullis_core::{Body, CanonicalPath, Clock, Peer, Policy, Record, Worker};
+    use portcullis_core::{Clock, Policy};
 
     use super::*;
     use crate::metrics::DROPPED_LINES;
-    use crate::plan;
     use crate::records::writer::{Destination, Writer};
     use crate::records::{AccessLog, Format};
     use crate::router::{Match, Router};
     use crate::snapshot::{self, Applied};
+    use crate::testing;
 
     struct Panics;
 
@@ -108,19 +108,10 @@ mod tests {
 
     /// A snapshot of one route, whose only policy panics.
     fn snapshot(clock: &Clock) -> Snapshot {
-        let text = "listeners: [{ address: 127.0.0.1:0 }]\n\
-                    routes: [{ name: a, match: { path: /a }, respond: { text: hello } }]";
-        let mut out = portcullis_config::Diagnostics::new();
-        let mut sources = portcullis_config::Sources::new();
-        let environment = |_: &str| None;
-        let root = portcullis_config::parse(
-            &mut sources,
-            "portcullis.yaml".into(),
-            text.to_owned(),
-            &environment,
-            &mut out,
+        let plan = testing::plan(
+            "listeners: [{ address: 127.0.0.1:0 }]\n\
+             routes: [{ name: a, match: { path: /a }, respond: { text: hello } }]",
         );
-        let plan = plan::plan(&root.unwrap(), &sources, &mut out).unwrap();
         let metrics = Metrics::default();
         let wanted: Vec<Match> =
             plan.routes.iter().flat_map(|route| route.matches.clone()).collect();
@@ -147,21 +138,12 @@ mod tests {
         snapshot
     }
 
-    fn exchange(clock: &Clock, path: &str) -> Exchange {
-        let peer = Peer::new(([127, 0, 0, 1], 7).into(), Arc::from("127.0.0.1:80"));
-        let record = Record::unread(clock, &peer, Arc::from("r-1"));
-        let (parts, ()) = http::Request::new(()).into_parts();
-        let (worker, path) = (Worker::new(0, clock.clone()), CanonicalPath::parse(path).unwrap());
-        let id = http::HeaderValue::from_static("r-1");
-        Exchange::new(worker, std::rc::Rc::new(peer), parts, path, Body::Empty, 0, record, id)
-    }
-
     #[test]
     fn a_panic_costs_one_request_a_500() {
         let clock = Clock::system();
         let snapshot = snapshot(&clock);
         let statuses = ["/a", "/b", "/a"].map(|path| {
-            let mut exchange = exchange(&clock, path);
+            let mut exchange = testing::exchange(&clock, path);
             let response = serve(&snapshot, &mut exchange, None).now_or_never().unwrap();
             assert_eq!(response.headers()["x-request-id"], "r-1");
             (response.status().as_u16(), exchange.record.failure.unwrap().code)

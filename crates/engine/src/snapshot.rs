@@ -110,7 +110,7 @@ fn build_route(
         .map(|applied| Applied { kind: applied.kind, policy: applied.plan.build(build) })
         .collect();
     let reads_request_late = policies.iter().any(|applied| applied.policy.reads_request_late());
-    let target = Target::build(&plan.target, upstreams)?;
+    let target = Target::build(&plan.target, &plan.name, upstreams, build.metrics)?;
     Some(Route { name: Arc::clone(&plan.name), policies, target, reads_request_late })
 }
 

@@ -11,7 +11,7 @@ use http::header::{HeaderName, HeaderValue};
 
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 const LONGEST: usize = 128;
 
@@ -78,11 +78,29 @@ fn next() -> u64 {
 
 /// The trace id of a valid `traceparent`: `00-<32 hex>-<16 hex>-<2 hex>`.
 pub fn trace_id(headers: &HeaderMap) -> Option<Arc<str>> {
-    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    trace(headers.get(TRACEPARENT)?).map(|(trace, _)| Arc::from(trace))
+}
+
+/// A new span within the trace of a valid `traceparent`: the header for it, and its id.
+pub fn child_span(parent: &HeaderValue) -> Option<(HeaderValue, Arc<str>)> {
+    let (trace, flags) = trace(parent)?;
+    // Zero is no span id.
+    let span = format!("{:016x}", next() | 1);
+    let header = HeaderValue::try_from(format!("00-{trace}-{span}-{flags}")).ok()?;
+    Some((header, Arc::from(span)))
+}
+
+/// The trace id and the flags of a `traceparent`. Versions after 00 may have more parts.
+fn trace(parent: &HeaderValue) -> Option<(&str, &str)> {
+    let mut parts = parent.to_str().ok()?.split('-');
     let (version, trace) = (parts.next()?, parts.next()?);
-    let hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let valid = version.len() == 2 && hex(version) && trace.len() == 32 && hex(trace);
-    (valid && trace.bytes().any(|byte| byte != b'0')).then(|| Arc::from(trace))
+    let (span, flags) = (parts.next()?, parts.next()?);
+    let hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_set = |text: &str| text.bytes().any(|byte| byte != b'0');
+    let valid = hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2);
+    (valid && is_set(trace) && is_set(span)).then_some((trace, flags))
 }
 
 #[cfg(test)]
@@ -122,5 +140,12 @@ mod tests {
         );
         assert_eq!(trace("00-00000000000000000000000000000000-b7ad6b7169203331-01"), None);
         assert_eq!(trace("garbage"), None);
+        assert_eq!(trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"), None);
+
+        let parent =
+            HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let (child, span) = child_span(&parent).unwrap();
+        assert_eq!(child, format!("00-{id}-{span}-01"));
+        assert!(span.len() == 16 && *span != *"b7ad6b7169203331");
     }
 }

@@ -16,13 +16,10 @@ use super::targets::{Desk, TargetPlan, known};
 use crate::router::parse_method;
 use crate::settings::{CallSettings, ComposeSettings};
 
-/// Calls of one composition.
-const MOST_CALLS: usize = 32;
-
 /// One call of a composition.
 pub struct CallPlan {
     pub name: Arc<str>,
-    pub to: String,
+    pub to: Arc<str>,
     pub method: Method,
     pub path: Template,
     pub body: Option<Program>,
@@ -33,8 +30,12 @@ pub struct CallPlan {
     pub accept: Vec<Statuses>,
     pub otherwise: Option<serde_json::Value>,
     pub optional: bool,
+    /// Headers of its answer that reach the client.
+    pub pass: Vec<HeaderName>,
     /// Places of the calls whose answers it needs.
     pub after: Vec<usize>,
+    /// The group of calls that share the answers to equal requests.
+    pub shares: Option<usize>,
 }
 
 /// One call for each item.
@@ -60,31 +61,35 @@ pub struct ComposePlan {
 pub fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<TargetPlan> {
     let names: Vec<&str> = settings.calls.iter().map(|entry| entry.name.as_str()).collect();
     let mut sound = true;
-    for entry in settings.calls.iter().filter(|it| RESERVED_NAMES.contains(&it.name.as_str())) {
-        let message = format!("a call cannot be called `{}`: the word means something", entry.name);
-        desk.out.error(entry.span, message);
-        sound = false;
+    for entry in &settings.calls {
+        sound &= is_free(&entry.name, entry.span, "a call", desk);
     }
-    let calls: Vec<_> = settings
-        .calls
-        .iter()
-        .map(|entry| call(&entry.name, &entry.value, entry.span, &names, desk))
-        .collect();
-    if settings.calls.is_empty() || settings.calls.len() > MOST_CALLS {
-        desk.out.error(settings.body.span, format!("a composition has 1 to {MOST_CALLS} calls"));
+    let calls: Vec<_> =
+        settings.calls.iter().map(|entry| call(&entry.name, &entry.value, &names, desk)).collect();
+    let most = settings.max_calls.as_usize();
+    if settings.calls.is_empty() || settings.calls.len() > most {
+        let message = format!("a composition has 1 to {most} calls, and this one {}", names.len());
+        desk.out.error(settings.body.span, message).hint("`max_calls` allows more");
+        sound = false;
     }
     let status = *settings.partial_status;
     if !matches!(status, 200..=205 | 207..=299 | 500..=599) {
         desk.out.error(settings.partial_status.span, "it is 200-299 or 500-599, but not 206");
+        sound = false;
     }
     let body = program(&settings.body, &VARIABLES, desk.sources, desk.out);
-    let calls: Vec<CallPlan> = calls.into_iter().collect::<Option<_>>()?;
-    let spans: Vec<Span> = settings.calls.iter().map(|entry| entry.span).collect();
+    let mut calls: Vec<CallPlan> = calls.into_iter().collect::<Option<_>>()?;
+    for call in &mut calls {
+        call.after = after(call, &names);
+    }
+    share(&mut calls);
     if let Some(circle) = circle(&calls) {
-        let names: Vec<&str> =
-            circle.iter().filter_map(|at| calls.get(*at)).map(|call| &*call.name).collect();
-        let span = circle.first().and_then(|at| spans.get(*at)).copied().unwrap_or_default();
-        desk.out.error(span, format!("calls wait for each other: {}", names.join(" -> ")));
+        let round: Vec<&str> = circle.iter().filter_map(|at| names.get(*at)).copied().collect();
+        let first = circle.first().and_then(|at| settings.calls.iter().nth(*at));
+        let message = format!("calls wait for each other: {}", round.join(" -> "));
+        desk.out.error(first.map_or(Span::default(), |entry| entry.span), message).hint(
+            "a program waits for all calls whose names it reads, and with `.` as a whole for all",
+        );
         sound = false;
     }
     let plan = ComposePlan {
@@ -98,36 +103,47 @@ pub fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<Target
     sound.then(|| TargetPlan::Compose(Arc::new(plan)))
 }
 
+/// Whether a name can be given: one that means something else already cannot.
+fn is_free(name: &str, span: Span, what: &str, desk: &mut Desk<'_>) -> bool {
+    let params = desk.pattern.map(crate::router::Pattern::names).unwrap_or_default();
+    let taken = if RESERVED_NAMES.contains(&name) {
+        "the word means something"
+    } else if params.iter().any(|param| AsRef::<str>::as_ref(param) == name) {
+        "the route's path has that name"
+    } else {
+        return true;
+    };
+    desk.out.error(span, format!("{what} cannot be called `{name}`: {taken}"));
+    false
+}
+
 fn call(
     name: &str,
     settings: &CallSettings,
-    span: Span,
     names: &[&str],
     desk: &mut Desk<'_>,
 ) -> Option<CallPlan> {
-    let each = settings.for_each.as_ref();
-    let item = settings.r#as.as_str();
+    let item = &settings.r#as;
     without_effect(settings, desk);
     if settings.otherwise.is_some() && *settings.optional {
         desk.out.error(settings.optional.span, "`otherwise` says already what stands in");
     }
     let mut words: Vec<&str> = names.iter().copied().filter(|it| *it != name).collect();
-    words.extend(each.map(|_| item));
+    if settings.for_each.is_some() {
+        is_free(item, item.span, "an item", desk);
+        if names.contains(&item.as_str()) {
+            desk.out.error(item.span, format!("a call is called `{}` already", item.shown()));
+        }
+        words.push(item);
+    }
     let to = known(&settings.to, desk);
     let path = path(&settings.path, &words, desk);
-    let mut header = |name: &str, span: Span, text: &Spanned<String>| {
-        let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
-        let own = parsed.filter(|it| {
-            !headers::is_hop_by_hop(it.as_str())
-                && !matches!(it.as_str(), "host" | "content-length")
-        });
-        if own.is_none() {
-            desk.out.error(span, format!("`{name}` cannot be sent by a call"));
-        }
-        own.zip(template(Place::Header, text, &words, desk))
-    };
-    let sent: Vec<_> =
-        settings.headers.iter().map(|it| header(&it.name, it.span, &it.value)).collect();
+    let sent: Vec<_> = settings
+        .headers
+        .iter()
+        .map(|it| header(&it.name, it.span, &it.value, &words, desk))
+        .collect();
+    let pass: Vec<_> = settings.pass.iter().map(|name| passed(name, desk)).collect();
     let method = parse_method(&settings.method).ok();
     if method.is_none() {
         let message = format!("`{}` is no method", settings.method.shown());
@@ -139,32 +155,69 @@ fn call(
     };
     let (body, when, items) =
         (compile(&settings.body), compile(&settings.when), compile(&settings.for_each));
-    let texts = [&settings.body, &settings.when, &settings.for_each];
-    let (path, headers) = (path?, sent.into_iter().collect::<Option<Vec<_>>>()?);
-    let after = after(names, name, &path, &headers, &texts);
     let each = items?.map(|items| EachPlan {
         items,
-        name: item.to_owned(),
+        name: item.to_string(),
         distinct: *settings.distinct,
         concurrency: settings.concurrency.as_usize(),
         most: settings.max.as_usize(),
     });
-    let _ = span;
     Some(CallPlan {
         name: Arc::from(name),
-        to: to?,
+        to: Arc::from(to?),
         method: method?,
-        path,
+        path: path?,
         body: body?,
-        headers,
+        headers: sent.into_iter().collect::<Option<_>>()?,
         when: when?,
         each,
         timeout: settings.timeout,
         accept: settings.accept.clone(),
         otherwise: settings.otherwise.as_ref().map(Node::to_json),
         optional: *settings.optional,
-        after,
+        pass: pass.into_iter().collect::<Option<_>>()?,
+        after: Vec::new(),
+        shares: None,
     })
+}
+
+/// A header that a call sends.
+fn header(
+    name: &str,
+    span: Span,
+    text: &Spanned<String>,
+    words: &[&str],
+    desk: &mut Desk<'_>,
+) -> Option<(HeaderName, Template)> {
+    let own = end_to_end(name).filter(|it| !matches!(it.as_str(), "host" | "content-length"));
+    if own.is_none() {
+        desk.out.error(span, format!("`{name}` cannot be sent by a call"));
+    }
+    own.zip(template(Place::Header, text, words, desk))
+}
+
+/// A header of an answer that reaches the client: none that says how this answer's body is written
+/// or kept.
+fn passed(name: &Spanned<String>, desk: &mut Desk<'_>) -> Option<HeaderName> {
+    let own = end_to_end(name).filter(|it| {
+        let it = it.as_str();
+        !it.starts_with("content-")
+            && !matches!(
+                it,
+                "cache-control" | "vary" | "age" | "expires" | "etag" | "last-modified"
+            )
+            && !matches!(it, "accept-ranges" | "x-portcullis-partial" | "x-request-id")
+    });
+    if own.is_none() {
+        let message =
+            format!("`{}` cannot pass: it says something about another body", name.shown());
+        desk.out.error(name.span, message);
+    }
+    own
+}
+
+fn end_to_end(name: &str) -> Option<HeaderName> {
+    HeaderName::from_bytes(name.as_bytes()).ok().filter(|it| !headers::is_hop_by_hop(it.as_str()))
 }
 
 /// Keys that only mean something beside `for_each`.
@@ -211,39 +264,39 @@ fn template(
         .ok()
 }
 
-/// The calls that one refers to: in its templates, and as `.NAME` in its programs.
-fn after(
-    names: &[&str],
-    own: &str,
-    path: &Template,
-    headers: &[(HeaderName, Template)],
-    texts: &[&Option<Spanned<String>>],
-) -> Vec<usize> {
-    let templates = std::iter::once(path).chain(headers.iter().map(|(_, template)| template));
-    let mut referred: Vec<String> = templates
-        .flat_map(Template::references)
-        .filter_map(|reference| match reference {
-            Reference::Call(name, _) => Some(name.to_string()),
-            _ => None,
-        })
-        .collect();
-    for text in texts.iter().filter_map(|text| text.as_ref()) {
-        referred.extend(names.iter().filter(|it| mentions(text, it)).map(|it| (*it).to_owned()));
-    }
-    let is_needed = |name: &&str| **name != *own && referred.iter().any(|it| it == *name);
+/// The calls that one refers to: in its templates, and by what its programs read.
+fn after(call: &CallPlan, names: &[&str]) -> Vec<usize> {
+    let templates = std::iter::once(&call.path).chain(call.headers.iter().map(|(_, it)| it));
+    let references: Vec<&Reference> = templates.flat_map(Template::references).collect();
+    let items = call.each.as_ref().map(|each| &each.items);
+    let programs = [&call.body, &call.when].into_iter().flatten().chain(items);
+    let programs: Vec<&Program> = programs.collect();
+    let refers = |name: &str| {
+        let is_name = |it: &&Reference| matches!(it, Reference::Call(other, _) if **other == *name);
+        references.iter().any(is_name) || programs.iter().any(|it| it.reads_member(name))
+    };
+    let is_needed = |name: &&str| **name != *call.name && refers(name);
     names.iter().enumerate().filter(|(_, name)| is_needed(name)).map(|(at, _)| at).collect()
 }
 
-/// Whether a program says `.NAME`, at the beginning of a path.
-fn mentions(program: &str, name: &str) -> bool {
-    let word = |byte: Option<u8>| byte.is_some_and(|it| it.is_ascii_alphanumeric() || it == b'_');
-    let dotted = format!(".{name}");
-    program.match_indices(&dotted).any(|(at, _)| {
-        let bytes = program.as_bytes();
-        let before = at.checked_sub(1).and_then(|before| bytes.get(before)).copied();
-        let after = bytes.get(at + dotted.len()).copied();
-        !word(before) && !matches!(before, Some(b']' | b')' | b'"' | b'?')) && !word(after)
-    })
+/// Gives calls that differ in nothing but their paths and headers a group: the place of the first of
+/// them. What changes something, and what passes headers of its answer on, is sent by each.
+fn share(calls: &mut [CallPlan]) {
+    for at in 0..calls.len() {
+        let Some((call, before)) = calls.get_mut(..=at).and_then(<[_]>::split_last_mut) else {
+            continue;
+        };
+        if call.method != Method::GET || call.body.is_some() || !call.pass.is_empty() {
+            continue;
+        }
+        let names = |call: &CallPlan| call.headers.iter().map(|(name, _)| name.clone()).collect();
+        let mine: Vec<HeaderName> = names(call);
+        let equal = before.iter().find(|other| {
+            (&other.to, other.timeout, &other.accept) == (&call.to, call.timeout, &call.accept)
+                && names(other) == mine
+        });
+        call.shares = equal.and_then(|other| other.shares).or(Some(at));
+    }
 }
 
 /// Calls that wait for each other, if there are any.
@@ -276,21 +329,4 @@ fn circle(calls: &[CallPlan]) -> Option<Vec<usize>> {
     let mut round = way.split_off(begin);
     round.push(at);
     Some(round)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_mentions_a_call_where_a_path_begins() {
-        for text in
-            [".user", "{ id: .user.id }", "[.user]", ".a + .user", "(.user|.id)", "$x|.user"]
-        {
-            assert!(mentions(text, "user"), "{text}");
-        }
-        for text in [".users", ".a.user", ".[0].user", ".user_id", "user", "x.user"] {
-            assert!(!mentions(text, "user"), "{text}");
-        }
-    }
 }

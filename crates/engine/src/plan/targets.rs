@@ -75,7 +75,7 @@ impl TargetPlan {
                 Some(FallbackPlan::Other(other)) => vec![plan.to.as_str(), other],
                 _ => vec![plan.to.as_str()],
             },
-            Self::Compose(plan) => plan.calls.iter().map(|call| call.to.as_str()).collect(),
+            Self::Compose(plan) => plan.calls.iter().map(|call| &*call.to).collect(),
             Self::Fixed(_) | Self::Redirect { .. } => Vec::new(),
         }
     }

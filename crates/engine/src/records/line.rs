@@ -80,6 +80,9 @@ fn write_calls(out: &mut Vec<u8>, calls: &[Call]) {
             text(out, r#","call":"#, &call.name);
         }
         text(out, r#","upstream":"#, &call.upstream);
+        if let Some(span) = &call.span {
+            text(out, r#","span":"#, span);
+        }
         if let Some(endpoint) = &call.endpoint {
             text(out, r#","endpoint":"#, endpoint);
         }

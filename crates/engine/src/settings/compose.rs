@@ -13,6 +13,8 @@ settings! {
         pub timeout: Duration = "5s",
         /// The calls, by name.
         pub calls: Named<CallSettings>,
+        /// How many calls there may be.
+        pub max_calls: Ranged<1, 256> = "32",
         /// jq over an object with each call's answer under its name.
         pub body: Spanned<String>,
         /// The status of an answer in which something is missing.
@@ -50,6 +52,8 @@ settings! {
         pub max: Spanned<Ranged<1, 1000>> = "64",
         /// For this call; the composition's when left out.
         pub timeout: Option<Duration>,
+        /// Headers of its answer that reach the client, such as `set-cookie`.
+        pub pass: Vec<Spanned<String>> = "[]",
         /// The statuses that are answers.
         pub accept: Vec<Statuses> = "[200-299]",
         /// The value that stands in when the call fails. Without it the call is required.

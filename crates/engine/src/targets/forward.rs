@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
@@ -94,15 +93,7 @@ impl Forward {
     }
 
     fn call(&self, upstream: &Upstream) -> Call {
-        Call {
-            name: Arc::clone(&self.no_name),
-            upstream: Arc::clone(upstream.name()),
-            endpoint: None,
-            attempts: 0,
-            status: 0,
-            duration: Duration::ZERO,
-            code: None,
-        }
+        Call::new(&self.no_name, upstream.name())
     }
 
     /// Who answers in place of the upstream, if that is right: another upstream gets nothing that the
@@ -154,10 +145,13 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-/// A template's path and query: the path canonical again, so that what was checked is what is sent.
-/// An encoded slash in a value stays one segment.
-pub fn render(template: &Template, values: &dyn Lookup) -> Result<String, Problem> {
-    let rendered = template.render(values).map_err(|missing| unresolved(&missing))?;
+/// A template's path and query. An encoded slash in a value stays one segment.
+fn render(template: &Template, values: &dyn Lookup) -> Result<String, Problem> {
+    canonical(template.render(values).map_err(|missing| unresolved(&missing))?)
+}
+
+/// A rendered path and query, its path canonical.
+pub fn canonical(rendered: String) -> Result<String, Problem> {
     let (path, query) = match rendered.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (rendered.as_str(), None),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{HeaderValue, LOCATION};
+use portcullis_core::metrics::Metrics;
 use portcullis_core::problem::MISSING_REFERENCE;
 use portcullis_core::template::{MissingReference, Template};
 use portcullis_core::{Exchange, Problem, Reply, Response};
@@ -29,10 +30,17 @@ pub enum Target {
 
 impl Target {
     /// `None` when the plan names an upstream that is not there; plans are checked for that.
-    pub fn build(plan: &TargetPlan, upstreams: &BTreeMap<String, Arc<Upstream>>) -> Option<Self> {
+    pub fn build(
+        plan: &TargetPlan,
+        route: &str,
+        upstreams: &BTreeMap<String, Arc<Upstream>>,
+        metrics: &Metrics,
+    ) -> Option<Self> {
         Some(match plan {
             TargetPlan::Forward(plan) => Self::Forward(Forward::build(plan, upstreams)?),
-            TargetPlan::Compose(plan) => Self::Compose(Compose::build(plan, upstreams)?),
+            TargetPlan::Compose(plan) => {
+                Self::Compose(Compose::build(plan, route, upstreams, metrics)?)
+            }
             TargetPlan::Fixed(reply) => Self::Fixed(Arc::clone(reply)),
             TargetPlan::Redirect { to, status } => {
                 Self::Redirect { to: Arc::clone(to), status: *status }

@@ -279,15 +279,7 @@ impl World {
         &self,
         outbound: Outbound,
     ) -> (Result<portcullis_core::Response, Problem>, Call) {
-        let mut call = Call {
-            name: "".into(),
-            upstream: self.upstream.name().clone(),
-            endpoint: None,
-            attempts: 0,
-            status: 0,
-            duration: Duration::ZERO,
-            code: None,
-        };
+        let mut call = Call::new(&Arc::from(""), self.upstream.name());
         let result = self.upstream.send(&self.worker, outbound, &mut call).await;
         (result.map_err(|failure| failure.problem), call)
     }
