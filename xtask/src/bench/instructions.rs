@@ -29,7 +29,7 @@ pub(crate) fn count(row: &Row, peer: &Peer) -> Result<Sample> {
 /// All instructions of a process tree that lived for this many requests.
 fn total(row: &Row, peer: &Peer, requests: u32) -> Result<u64> {
     let stage = Stage::new(row)?;
-    let _upstream = stage.start_upstream()?;
+    let _services = stage.start_services(peer)?;
     let traced = stage.command(row, peer)?;
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--trace-children=yes"]);

@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for row in &options.rows {
         let peers = options.peers(row)?;
         let measures: &[Measure] = match row.job {
-            Job::Http2 | Job::Order(_) => &[Measure::CPU, Measure::MEMORY],
+            Job::Http2 | Job::Json(_) => &[Measure::CPU, Measure::MEMORY],
             _ => &[Measure::CPU, Measure::P99, Measure::MEMORY],
         };
         let mut report = Report::new(row, row.name.to_owned(), &peers, measures)?;

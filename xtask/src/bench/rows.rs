@@ -1,6 +1,7 @@
 //! The table of what is measured. A row is a folder below bench/ with one configuration per peer;
 //! adding a row is adding its folder and a line here.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -21,8 +22,8 @@ pub(crate) enum Job {
     Get,
     /// With a body of so many bytes.
     Post(usize),
-    /// With the body in this file of the row's folder, of which the answer tells in another shape.
-    Order(&'static str),
+    /// A POST of the JSON in this file of the row's folder.
+    Json(&'static str),
     /// A GET, over HTTP/2 with prior knowledge.
     Http2,
 }
@@ -37,11 +38,16 @@ pub(crate) struct Row {
     pub(crate) job: Job,
     /// Path and query of every request.
     pub(crate) path: &'static str,
+    /// What stands in every answer; empty: it is the upstream's own, as it came.
+    pub(crate) answer: &'static str,
     /// So many different tokens, one a request, in turn; 0: none.
     pub(crate) tokens: usize,
     /// The gateway first: ratios are its values over each other peer's.
     pub(crate) peers: &'static [&'static Peer],
 }
+
+/// In the outer shape: a subtotal, and nothing internal.
+const ORDER: &str = r#""subtotal":"6.93""#;
 
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -50,6 +56,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "plain proxy, GET of 255 bytes",
         job: Job::Get,
         path: "/",
+        answer: "",
         tokens: 0,
         peers: &[&GATEWAY, &NGINX, &HAPROXY],
     },
@@ -59,6 +66,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "plain proxy, POST of 2 KiB",
         job: Job::Post(2048),
         path: "/",
+        answer: "",
         tokens: 0,
         peers: &[&GATEWAY, &NGINX, &HAPROXY],
     },
@@ -68,6 +76,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "plain proxy, clients of HTTP/2: 16 connections with 4 streams each",
         job: Job::Http2,
         path: "/",
+        answer: "",
         tokens: 0,
         peers: &[&GATEWAY, &NGINX, &HAPROXY],
     },
@@ -77,6 +86,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "an open breaker's answers, beside proxied ones",
         job: Job::Get,
         path: "/",
+        answer: "",
         tokens: 0,
         peers: &[&OPEN, &PROXIED],
     },
@@ -86,6 +96,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "plain proxy while another upstream is dead, beside itself alone",
         job: Job::Get,
         path: "/",
+        answer: "",
         tokens: 0,
         peers: &[&NEIGHBOUR, &PROXIED],
     },
@@ -95,6 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "plain proxy with 10,000 routes, beside itself with one",
         job: Job::Get,
         path: "/r5000/a",
+        answer: "",
         tokens: 0,
         peers: &[&GATEWAY, &ONE_ROUTE],
     },
@@ -104,6 +116,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "64 returning RS256 tokens, a limit for each subject",
         job: Job::Get,
         path: "/",
+        answer: "",
         tokens: 64,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY],
     },
@@ -111,10 +124,31 @@ pub(crate) const ROWS: &[Row] = &[
         name: "order",
         folder: "order",
         what: "the shop's order: 64 returning tokens, a limit for each subject, both bodies mapped",
-        job: Job::Order("order.json"),
+        job: Job::Json("order.json"),
         path: "/api/v1/orders",
+        answer: ORDER,
         tokens: 64,
-        peers: &[&GATEWAY, &ENVOY],
+        peers: &[&GATEWAY, &ENVOY, &NODE],
+    },
+    Row {
+        name: "validated",
+        folder: "order",
+        what: "the shop's order: 64 returning tokens, a limit for each subject, both bodies mapped, and checked by this gateway only",
+        job: Job::Json("order.json"),
+        path: "/api/v1/orders",
+        answer: ORDER,
+        tokens: 64,
+        peers: &[&VALIDATED, &ENVOY, &NODE],
+    },
+    Row {
+        name: "dashboard",
+        folder: "dashboard",
+        what: "a dashboard of three services' answers: 64 returning tokens, a limit for each subject",
+        job: Job::Get,
+        path: "/api/v1/users/u-1/dashboard",
+        answer: r#""totalSpent":250"#,
+        tokens: 64,
+        peers: &[&GATEWAY, &NODE],
     },
     Row {
         name: "limited",
@@ -122,6 +156,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "a limit for each client address",
         job: Job::Get,
         path: "/",
+        answer: "",
         tokens: 0,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY, &NGINX],
     },
@@ -131,6 +166,7 @@ pub(crate) const ROWS: &[Row] = &[
         what: "12,000 different RS256 tokens, a limit for each subject",
         job: Job::Get,
         path: "/",
+        answer: "",
         tokens: 12_000,
         peers: &[&GATEWAY, &HAPROXY, &ENVOY],
     },
@@ -154,6 +190,8 @@ pub(crate) struct Peer {
     /// How it is started with this configuration, in the foreground.
     pub(crate) command: fn(&Path) -> Result<Command>,
     pub(crate) version: fn() -> String,
+    /// It keeps its limits in a Redis server.
+    pub(crate) has_store: bool,
     /// Its answers are 503: its breaker is open after the first request.
     pub(crate) refuses: bool,
     /// Meanwhile somebody keeps asking for [`DEAD`], whose upstream is dead.
@@ -172,6 +210,7 @@ pub(crate) const GATEWAY: Peer = Peer {
         Ok(command)
     },
     version: || super::gateway().map_or_else(|_| String::new(), |it| run::version(&it, "version")),
+    has_store: false,
     refuses: false,
     has_dead_neighbour: false,
 };
@@ -194,6 +233,7 @@ pub(crate) const NGINX: Peer = Peer {
     file: "nginx.conf",
     command: nginx,
     version: || run::version(needs::find("nginx").unwrap_or_default(), "-v"),
+    has_store: false,
     refuses: false,
     has_dead_neighbour: false,
 };
@@ -210,6 +250,7 @@ pub(crate) const HAPROXY: Peer = Peer {
         Ok(command)
     },
     version: || run::version(needs::find("haproxy").unwrap_or_default(), "-v"),
+    has_store: false,
     refuses: false,
     has_dead_neighbour: false,
 };
@@ -223,6 +264,30 @@ pub(crate) const ENVOY: Peer = Peer {
         Ok(command)
     },
     version: || needs::envoy().map_or_else(|_| String::new(), |it| run::version(it, "--version")),
+    has_store: false,
+    refuses: false,
+    has_dead_neighbour: false,
+};
+
+/// This gateway, with bodies checked against a schema as well.
+pub(crate) const VALIDATED: Peer = Peer { name: "validated", file: "validated.yaml", ..GATEWAY };
+
+/// The source document's own design: Express, axios, jsonwebtoken, jwks-rsa and ioredis.
+pub(crate) const NODE: Peer = Peer {
+    name: "node",
+    file: "node.js",
+    command: |file| {
+        let mut path = needs::node_modules()?.into_os_string();
+        path.push(":");
+        path.push(run::root().join("bench/node"));
+        let mut assigned = OsString::from("NODE_PATH=");
+        assigned.push(path);
+        let mut command = Command::new("env");
+        command.arg(assigned).args(["NODE_ENV=production", "node"]).arg(file);
+        Ok(command)
+    },
+    version: || run::version("node", "--version"),
+    has_store: true,
     refuses: false,
     has_dead_neighbour: false,
 };
