@@ -46,6 +46,9 @@ pub(crate) struct Row {
     pub(crate) peers: &'static [&'static Peer],
 }
 
+/// What 100 KiB are made of.
+pub(crate) const LARGE: &str = "one of 6400 rows";
+
 /// In the outer shape: a subtotal, and nothing internal.
 const ORDER: &str = r#""subtotal":"6.93""#;
 
@@ -67,6 +70,16 @@ pub(crate) const ROWS: &[Row] = &[
         job: Job::Post(2048),
         path: "/",
         answer: "",
+        tokens: 0,
+        peers: &[&GATEWAY, &NGINX, &HAPROXY],
+    },
+    Row {
+        name: "large",
+        folder: "proxy",
+        what: "plain proxy, GET of 100 KiB",
+        job: Job::Get,
+        path: "/large.txt",
+        answer: LARGE,
         tokens: 0,
         peers: &[&GATEWAY, &NGINX, &HAPROXY],
     },

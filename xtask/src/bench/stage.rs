@@ -43,6 +43,7 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(row: &Row) -> Result<Self> {
         let room = Room::new("bench")?;
+        fs::write(room.path().join("large.txt"), rows::LARGE.repeat(6400))?;
         let headers = tokens::headers(row.tokens)?;
         if row.tokens > 0 {
             tokens::publish(room.path())?;
