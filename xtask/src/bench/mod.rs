@@ -75,10 +75,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let peers = options.peers(row)?;
         let measures: &[Measure] = match row.job {
             Job::Http2 | Job::Json(_) => &[Measure::CPU, Measure::MEMORY],
+            Job::Rest(_) => &[Measure::CONNECTION, Measure::MEMORY],
             _ => &[Measure::CPU, Measure::P99, Measure::MEMORY],
         };
         let mut report = Report::new(row, row.name.to_owned(), &peers, measures)?;
-        let rate = stage::quarter_load(row, &peers)?;
+        let rate = match row.job {
+            Job::Rest(_) => 0,
+            _ => stage::quarter_load(row, &peers)?,
+        };
         report.note("paced_requests_per_second", rate);
         report.note("seconds_per_load", options.seconds);
         report.note("connections", rows::CONNECTIONS);

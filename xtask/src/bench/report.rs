@@ -26,6 +26,8 @@ pub(crate) struct Sample {
     /// KiB (Pss) of the process tree before the first request, and after the load.
     pub(crate) idle_kib: u64,
     pub(crate) loaded_kib: u64,
+    /// KiB that a connection at rest costs.
+    pub(crate) connection_kib: f64,
     /// User-space instructions per request.
     pub(crate) instructions: u64,
 }
@@ -36,7 +38,8 @@ impl Sample {
         let all = json!({
             "requests": self.requests, "requests_per_second": self.per_second, "cpu_us_per_request": self.cpu_us,
             "p50_us_paced": self.p50_us, "p99_us_paced": self.p99_us, "idle_pss_kib": self.idle_kib,
-            "loaded_pss_kib": self.loaded_kib, "instructions_per_request": self.instructions,
+            "loaded_pss_kib": self.loaded_kib, "connection_kib": self.connection_kib,
+            "instructions_per_request": self.instructions,
         });
         let Value::Object(mut all) = all else { return all };
         all.retain(|_, value| value.as_f64() != Some(0.0));
@@ -62,6 +65,11 @@ impl Measure {
     };
     pub(crate) const MEMORY: Self =
         Self { title: "idle KiB (Pss)", key: "idle_pss_kib", of: |sample| sample.idle_kib as f64 };
+    pub(crate) const CONNECTION: Self = Self {
+        title: "KiB a connection",
+        key: "connection_kib",
+        of: |sample| sample.connection_kib,
+    };
     pub(crate) const INSTRUCTIONS: Self = Self {
         title: "instructions a request",
         key: "instructions_per_request",

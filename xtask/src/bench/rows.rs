@@ -26,6 +26,8 @@ pub(crate) enum Job {
     Json(&'static str),
     /// A GET, over HTTP/2 with prior knowledge.
     Http2,
+    /// A GET on each of so many connections, which then rest.
+    Rest(u32),
 }
 
 /// One line of the bench's table.
@@ -82,6 +84,16 @@ pub(crate) const ROWS: &[Row] = &[
         answer: LARGE,
         tokens: 0,
         peers: &[&GATEWAY, &NGINX, &HAPROXY],
+    },
+    Row {
+        name: "rest",
+        folder: "proxy",
+        what: "plain proxy, 10,000 connections at rest",
+        job: Job::Rest(10_000),
+        path: "/",
+        answer: "",
+        tokens: 0,
+        peers: &[&GATEWAY, &NGINX],
     },
     Row {
         name: "http2",

@@ -52,7 +52,7 @@ impl Stage {
         match row.job {
             Job::Post(bytes) => load::with_body(room.path(), bytes)?,
             Job::Json(_) => load::with_json(room.path(), &json(row)?)?,
-            Job::Get | Job::Http2 => {}
+            Job::Get | Job::Http2 | Job::Rest(_) => {}
         }
         let (listen, upstream, admin) = (run::free_port()?, run::free_port()?, run::free_port()?);
         let store = run::free_port()?;
@@ -114,7 +114,7 @@ impl Stage {
         let url = format!("http://127.0.0.1:{}{}", self.listen, row.path);
         match row.job {
             Job::Http2 => load::http2(&url, seconds),
-            Job::Get | Job::Post(_) | Job::Json(_) => {
+            Job::Get | Job::Post(_) | Job::Json(_) | Job::Rest(_) => {
                 load::flat_out(&url, self.room.path(), seconds, peer.refuses)
             }
         }
@@ -177,6 +177,9 @@ impl Stage {
         if bytes == 0 { bail!("no access log was written") } else { Ok(()) }
     }
 }
+
+/// How long connections rest before their memory is read.
+const REST: Duration = Duration::from_secs(5);
 
 /// Somebody who asks for a dead upstream 200 times a second, until this is dropped.
 struct Neighbour {
@@ -246,6 +249,10 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
     let idle_kib = gauge::pss_kib(&run::tree(guest.pid()))?;
     let _services = stage.start_services(peer)?;
     stage.try_once(row, peer)?;
+    if let Job::Rest(count) = row.job {
+        let connection_kib = rest(&stage, row, count, &guest)?;
+        return Ok(Sample { idle_kib, connection_kib, ..Sample::default() });
+    }
     stage.flat_out(row, peer, 1)?;
 
     let neighbour = peer.has_dead_neighbour.then(|| Neighbour::start(stage.listen));
@@ -273,6 +280,23 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
         p99_us: paced.percentile(99),
         idle_kib,
         loaded_kib,
-        instructions: 0,
+        ..Sample::default()
     })
+}
+
+/// KiB that a connection at rest costs, beyond what the first ones needed.
+fn rest(stage: &Stage, row: &Row, count: u32, guest: &Guest) -> Result<f64> {
+    const FIRST: u32 = 100;
+    let mut resting = Vec::new();
+    let mut kib = |more: u32| -> Result<u64> {
+        for _ in 0..more {
+            let mut connection = Connection::open(stage.listen, row.path)?;
+            connection.exchange()?;
+            resting.push(connection);
+        }
+        std::thread::sleep(REST);
+        gauge::pss_kib(&run::tree(guest.pid()))
+    };
+    let (few, many) = (kib(FIRST)?, kib(count)?);
+    Ok(many.saturating_sub(few) as f64 / f64::from(count))
 }
