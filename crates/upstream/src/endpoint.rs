@@ -44,6 +44,11 @@ impl Endpoint {
             health: Health::default(),
         })
     }
+
+    /// Brings the gauge up to date, after its health may have changed.
+    pub(crate) fn show_health(&self) {
+        self.metrics.healthy.set(self.health.is_in_use().into());
+    }
 }
 
 /// A request that an endpoint has to do, for as long as this lives.

@@ -16,6 +16,7 @@
 //! such request comes for as long again, any. Good probes bring it back as well. At most half of the
 //! endpoints are aside at a time, rounded down.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -24,6 +25,29 @@ const FAILURES: u32 = 5;
 /// For how long at first, and at most.
 const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// An upstream among those that had its name, one after another. Endpoints outlive them, and the old
+/// one ends only with its last request: what its probes find until then says nothing any more.
+pub(crate) struct Generation {
+    own: u64,
+    newest: Arc<AtomicU64>,
+}
+
+impl Generation {
+    /// The next one, from now on the newest.
+    pub(crate) fn next(newest: Arc<AtomicU64>) -> Self {
+        Self { own: newest.fetch_add(1, Ordering::Relaxed) + 1, newest }
+    }
+
+    pub(crate) fn is_newest(&self) -> bool {
+        self.own == self.newest.load(Ordering::Relaxed)
+    }
+
+    /// The count that the next one is made from.
+    pub(crate) fn count(&self) -> &Arc<AtomicU64> {
+        &self.newest
+    }
+}
 
 /// What an endpoint may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +152,13 @@ impl Health {
         }
     }
 
+    /// Nobody probes it any more: what probes found does not count, what requests saw still does.
+    pub(crate) fn forget_probes(&self, now: Duration) {
+        if self.unhealthy.swap(false, Ordering::Relaxed) && self.is_in_use() {
+            self.returned.store(millis(now), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn is_in_use(&self) -> bool {
         self.until.load(Ordering::Relaxed) == 0 && !self.unhealthy.load(Ordering::Relaxed)
     }
@@ -226,6 +257,27 @@ mod tests {
         fail(&health, SECOND, 5);
         assert!(health.probed(true, 2 * SECOND), "also from being set aside");
         assert_eq!(health.standing(2 * SECOND, false), Standing::InUse);
+    }
+
+    #[test]
+    fn without_probes_only_requests_count() {
+        let health = Health::default();
+        fail(&health, SECOND, 5);
+        health.probed(false, SECOND);
+        health.forget_probes(2 * SECOND);
+        assert_eq!(health.standing(2 * SECOND, true), Standing::Aside);
+        assert!(health.succeeded(3 * SECOND) && health.is_in_use());
+        health.probed(false, SECOND);
+        health.forget_probes(4 * SECOND);
+        assert!(health.is_in_use() && health.part(4 * SECOND, 10 * SECOND) == 10);
+    }
+
+    #[test]
+    fn the_next_generation_is_the_newest() {
+        let first = Generation::next(Arc::default());
+        assert!(first.is_newest());
+        let second = Generation::next(Arc::clone(first.count()));
+        assert!(second.is_newest() && !first.is_newest());
     }
 
     #[test]

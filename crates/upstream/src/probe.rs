@@ -39,7 +39,7 @@ struct Row {
     count: u32,
 }
 
-/// Asks for as long as anybody holds the upstream.
+/// Asks for as long as anybody holds the upstream, and no other has taken its place.
 pub(crate) async fn keep_probed(upstream: Weak<Upstream>) {
     let mut rows: Vec<Row> = Vec::new();
     let mut chance = 0_u64;
@@ -55,6 +55,10 @@ pub(crate) async fn keep_probed(upstream: Weak<Upstream>) {
         }
         let now = held.clock.now();
         let answers = join_all(rows.iter().map(|row| ask(&row.endpoint, &plan, now))).await;
+        // A reload runs on this task's own thread: not between here and the end of the loop.
+        if !held.generation.is_newest() {
+            return;
+        }
         for (row, answer) in rows.iter_mut().zip(answers) {
             row.judge(answer, &plan, &held);
         }
@@ -83,7 +87,7 @@ impl Row {
         if self.count < enough || !self.endpoint.health.probed(good, now) {
             return;
         }
-        self.endpoint.metrics.healthy.set(good.into());
+        self.endpoint.show_health();
         let (upstream, endpoint) = (&upstream.name, &self.endpoint.label);
         match answer {
             Ok(()) => tracing::info!(%upstream, %endpoint, "an endpoint is healthy again"),

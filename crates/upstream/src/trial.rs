@@ -62,15 +62,18 @@ impl<'t> Trial<'t> {
             Outcome::Client | Outcome::Stale => {}
             Outcome::Answered => {
                 if endpoint.health.succeeded(since) {
-                    endpoint.metrics.healthy.set(1);
-                    tracing::info!(%upstream, endpoint = %label, "an endpoint is in use again");
+                    endpoint.show_health();
+                    // Unless probes find it unhealthy as well.
+                    if endpoint.health.is_in_use() {
+                        tracing::info!(%upstream, endpoint = %label, "an endpoint is in use again");
+                    }
                 }
             }
             _ => {
                 let has_room = || self.set.has_room_aside();
                 if let Some(aside) = endpoint.health.failed(since, self.on_trial, has_room) {
                     endpoint.metrics.set_aside.inc();
-                    endpoint.metrics.healthy.set(0);
+                    endpoint.show_health();
                     tracing::warn!(%upstream, endpoint = %label, ?aside, "an endpoint is set aside");
                 }
             }

@@ -12,6 +12,7 @@ use crate::attempt::Timeouts;
 use crate::balance::{self, Balance, Key};
 use crate::breaker::UpstreamBreaker;
 use crate::deliver::{Delivery, Failure};
+use crate::health::Generation;
 use crate::hedge::{Hedge, Most};
 use crate::metrics::UpstreamMetrics;
 use crate::names::{NameServers, RETRY, Sources};
@@ -28,6 +29,7 @@ use crate::settings::Statuses;
 pub struct Upstream {
     pub(crate) name: Arc<str>,
     live: Arc<Live>,
+    pub(crate) generation: Generation,
     pub(crate) clock: Clock,
     pub(crate) sources: Sources,
     pub(crate) balance: Balance,
@@ -69,6 +71,7 @@ impl Upstream {
             })
         });
         let born = build.keep("epoch", "", 0, |build| Arc::new(build.clock.now()));
+        let generation = Generation::next(build.keep("generation", name, 0, |_| Arc::default()));
         let share = plan.retries.as_ref().map(|retries| retries.budget);
         let share = share.or(plan.hedge.map(|_| Some(crate::plan::HEDGE_BUDGET))).flatten();
         Self {
@@ -76,6 +79,7 @@ impl Upstream {
             sources: Sources::build(name, &plan.endpoints, servers, build),
             name: Arc::from(name),
             live: Live::new(),
+            generation,
             clock,
             balance: plan.balance.clone(),
             slow_start: plan.slow_start,
@@ -128,6 +132,7 @@ impl Upstream {
             build.keep("breaker", &plan.name, mark, |_| Arc::clone(breaker));
         }
         build.keep("epoch", "", 0, |_| Arc::new(self.born));
+        build.keep("generation", &plan.name, 0, |_| Arc::clone(self.generation.count()));
         Sources::build(&self.name, &plan.endpoints, servers, build);
     }
 
@@ -135,9 +140,8 @@ impl Upstream {
     pub(crate) fn forget_probes(&self) {
         let now = self.since(self.clock.now());
         for (endpoint, _) in self.sources.endpoints() {
-            if endpoint.health.is_unhealthy() && endpoint.health.probed(true, now) {
-                endpoint.metrics.healthy.set(1);
-            }
+            endpoint.health.forget_probes(now);
+            endpoint.show_health();
         }
     }
 

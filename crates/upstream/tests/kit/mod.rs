@@ -265,6 +265,23 @@ impl World {
         Self { worker: Worker::new(0, clock.clone()), clock, metrics, upstream, parts }
     }
 
+    /// Takes over other settings, as a reload does. The upstream of before comes back.
+    pub fn reload(&mut self, settings: &str) -> Arc<Upstream> {
+        let plan = plan(settings).unwrap_or_else(|text| panic!("{text}"));
+        let mut build = Build::new(self.clock.clone(), &self.metrics, Some(&self.parts));
+        let upstream = plan.build(&NameServers::default(), &mut build);
+        for task in std::mem::take(&mut build.tasks) {
+            tokio::task::spawn_local((task.start)());
+        }
+        self.parts = std::mem::take(&mut build.parts);
+        std::mem::replace(&mut self.upstream, upstream)
+    }
+
+    /// How `/status` calls the health of an endpoint, by its place.
+    pub fn health(&self, place: usize) -> String {
+        self.upstream.status()["endpoints"][place]["health"].as_str().unwrap().to_owned()
+    }
+
     /// An upstream whose names this server knows.
     pub fn with_names(settings: &str, servers: NameServers) -> Self {
         Self::build(settings, &servers, Clock::manual(UNIX_EPOCH))
