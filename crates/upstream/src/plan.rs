@@ -120,7 +120,7 @@ impl UpstreamPlan {
                 let weak = Arc::downgrade(&upstream);
                 build.task(format!("probe upstream {}", self.name), move || keep_probed(weak));
             } else {
-                upstream.forget_probes();
+                upstream.forget_health();
             }
             upstream
         });

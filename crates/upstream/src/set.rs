@@ -75,7 +75,7 @@ impl Set {
         while !view.is_panic {
             let Some(place) = self.picker.pick(&view, wish.affinity) else { break };
             let member = self.members.get(place)?;
-            if member.endpoint.health.is_in_use() {
+            if !upstream.is_judged || member.endpoint.health.is_in_use() {
                 return Some(Picked { place, member, on_trial: false });
             }
             if member.endpoint.health.claim(wish.now, upstream.timeouts.request) {
@@ -120,7 +120,11 @@ impl<'s> Candidates<'s> {
         let mut usable = SmallVec::from_elem(0, set.members.len().div_ceil(64));
         let mut in_use: u64 = 0;
         for (place, member) in set.members.iter().enumerate() {
-            let standing = member.endpoint.health.standing(wish.now, wish.can_repeat);
+            // Requests of an old configuration may still judge what this one does not.
+            let standing = match upstream.is_judged {
+                true => member.endpoint.health.standing(wish.now, wish.can_repeat),
+                false => Standing::InUse,
+            };
             in_use += u64::from(standing == Standing::InUse);
             if standing != Standing::Aside && !wish.tried.contains(&place) {
                 set_bit(&mut usable, place, true);

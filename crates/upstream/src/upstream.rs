@@ -136,11 +136,15 @@ impl Upstream {
         Sources::build(&self.name, &plan.endpoints, servers, build);
     }
 
-    /// What probes found does not count any more: there are none.
-    pub(crate) fn forget_probes(&self) {
+    /// What nobody looks at any more does not count: what probes found, and without passive health all
+    /// that is known.
+    pub(crate) fn forget_health(&self) {
         let now = self.since(self.clock.now());
         for (endpoint, _) in self.sources.endpoints() {
             endpoint.health.forget_probes(now);
+            if !self.is_judged {
+                endpoint.health.succeeded(now);
+            }
             endpoint.show_health();
         }
     }

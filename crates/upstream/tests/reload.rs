@@ -62,3 +62,27 @@ fn without_probes_an_endpoint_is_what_requests_see_of_it() {
         }
     });
 }
+
+#[test]
+fn health_off_uses_an_endpoint_that_was_aside() {
+    run(async {
+        let sick = Scripted::always(FAILED).await;
+        let well = Scripted::always(OK).await;
+        let (sick_url, well_url) = (sick.url(), well.url());
+        let settings = format!(
+            "endpoints: [\"{sick_url}\", \"{well_url}\"]\nbreaker: off\nbalance: round_robin"
+        );
+        let mut world = World::new(&settings);
+        while world.health(0) != "aside" {
+            world.get().await.unwrap();
+        }
+        world.reload(&format!("{settings}\nhealth: off"));
+        let before = sick.seen().len();
+        for _ in 0..10 {
+            world.get().await.unwrap();
+        }
+        assert_eq!(sick.seen().len(), before + 5, "it has its turns");
+        assert_eq!(world.health(0), "in use");
+        assert!(shows_healthy(&world, &sick, 1));
+    });
+}
