@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use arc_swap::{ArcSwap, Guard};
-use portcullis_core::metrics::Metrics;
+use portcullis_core::metrics::{Counter, Gauge, Metrics};
 use portcullis_core::{Clock, Task};
 use tokio::sync::{mpsc, oneshot};
 
@@ -61,6 +61,34 @@ pub enum Reload {
     Refused(String),
 }
 
+/// Metrics of the process itself: those that nobody holds are swept.
+struct Told {
+    applied: Counter,
+    unchanged: Counter,
+    refused: Counter,
+    configuration: Gauge,
+}
+
+impl Told {
+    fn new(house: &House) -> Self {
+        let reloads = |outcome| house.metrics.counter(&RELOADS, &[outcome]);
+        Self {
+            applied: reloads("applied"),
+            unchanged: reloads("unchanged"),
+            refused: reloads("refused"),
+            configuration: Self::running(house),
+        }
+    }
+
+    /// Names the running configuration.
+    fn running(house: &House) -> Gauge {
+        let hash = format!("{:016x}", house.snapshot().plan.hash);
+        let gauge = house.metrics.gauge(&CONFIG_INFO, &[&hash]);
+        gauge.set(1);
+        gauge
+    }
+}
+
 struct Thread {
     commands: mpsc::Sender<Command>,
     handle: JoinHandle<io::Result<()>>,
@@ -69,6 +97,7 @@ struct Thread {
 /// A running gateway.
 pub struct Gateway {
     pub house: Arc<House>,
+    told: Told,
     source: Source,
     threads: Vec<Thread>,
     /// Configured addresses and the ones that they really have (port 0).
@@ -110,8 +139,8 @@ impl Gateway {
         start(tasks);
         let threads =
             spawn(count, &house).map_err(|error| format!("cannot start a worker: {error}"))?;
-        let gateway = Self { house, source, threads, listeners, log, log_plan };
-        gateway.name_configuration();
+        let told = Told::new(&house);
+        let gateway = Self { house, told, source, threads, listeners, log, log_plan };
         for (address, sockets) in bound {
             gateway.listen(address, sockets).await;
         }
@@ -141,12 +170,12 @@ impl Gateway {
                 Err(why) => Reload::Refused(why),
             },
         };
-        let word = match &outcome {
-            Reload::Applied => "applied",
-            Reload::Unchanged => "unchanged",
-            Reload::Refused(_) => "refused",
-        };
-        self.house.metrics.counter(&RELOADS, &[word]).inc();
+        match &outcome {
+            Reload::Applied => &self.told.applied,
+            Reload::Unchanged => &self.told.unchanged,
+            Reload::Refused(_) => &self.told.refused,
+        }
+        .inc();
         self.house.say(match &outcome {
             Reload::Refused(why) => why.clone(),
             Reload::Applied | Reload::Unchanged => String::new(),
@@ -199,7 +228,7 @@ impl Gateway {
             drop(self.shut(closed, drain).await); // connections leave in their own time
         }
         drop(old);
-        self.name_configuration();
+        self.told.configuration = Told::running(&self.house);
         self.house.metrics.sweep();
         Ok(())
     }
@@ -244,11 +273,6 @@ impl Gateway {
             all.push(waiting);
         }
         all
-    }
-
-    fn name_configuration(&self) {
-        let hash = format!("{:016x}", self.house.snapshot().plan.hash);
-        self.house.metrics.gauge(&CONFIG_INFO, &[&hash]).set(1);
     }
 }
 
