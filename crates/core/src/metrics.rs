@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 const SHARDS: usize = 8;
@@ -221,15 +221,20 @@ impl Metrics {
 
     /// Forgets series whose parts are gone, such as those of a removed route.
     pub fn sweep(&self) {
+        drop(self.swept());
+    }
+
+    fn swept(&self) -> MutexGuard<'_, BTreeMap<&'static str, Family>> {
         let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for family in families.values_mut() {
             family.series.retain(|_, series| series.in_use());
         }
+        families
     }
 
-    /// The Prometheus text format.
+    /// The Prometheus text format, of parts that are there.
     pub fn render(&self) -> String {
-        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let families = self.swept();
         let mut out = String::new();
         for (name, family) in families.iter() {
             let kind = family.metric.kind.as_str();
@@ -318,6 +323,7 @@ mod tests {
         metrics.counter(&HITS, &["gone"]).inc();
         let kept = metrics.counter(&HITS, &["kept"]);
         metrics.sweep();
+        assert_eq!(metrics.counter(&HITS, &["gone"]).value(), 0, "it begins anew");
         kept.inc();
         let text = metrics.render();
         assert!(!text.contains("gone") && text.contains("kept"), "{text}");

@@ -189,6 +189,8 @@ impl Name {
             };
             self.found.store(Arc::new(answer.iter().map(endpoint).collect()));
             self.generation.fetch_add(1, Ordering::Release);
+            // Of endpoints that went earlier: workers have those that went now until they look again.
+            self.metrics.sweep();
         }
         self.looked.send_replace(true);
     }
@@ -275,6 +277,7 @@ fn resolver(servers: &NameServers) -> Result<TokioResolver, hickory_resolver::ne
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::EndpointMetrics;
 
     fn name() -> Arc<Name> {
         Name::new("orders", "orders:81".to_owned(), 81, &Metrics::default())
@@ -306,6 +309,22 @@ mod tests {
         assert!(Arc::ptr_eq(&second[0].0, &first[1].0), "10.0.0.2 has kept what is known of it");
         assert!(sources.have("10.0.0.2:81") && sources.have("Orders:81"));
         assert!(!sources.have("10.0.0.1:81") && !sources.have("orders"));
+    }
+
+    #[test]
+    fn an_address_that_goes_leaves_no_series_behind() {
+        let name = name();
+        let asides = |ip| {
+            EndpointMetrics::new(&name.metrics, "orders", &format!("orders:81 ({ip})")).set_aside
+        };
+        name.learn(vec!["10.0.0.1".parse().unwrap()]);
+        asides("10.0.0.1").inc();
+        let held = sources(&name).endpoints();
+        name.learn(vec!["10.0.0.2".parse().unwrap()]);
+        assert_eq!(asides("10.0.0.1").value(), 1, "somebody still has it");
+        drop(held);
+        name.learn(vec!["10.0.0.3".parse().unwrap()]);
+        assert_eq!(asides("10.0.0.1").value(), 0, "it would begin anew");
     }
 
     #[test]

@@ -121,5 +121,9 @@ fn an_address_that_goes_takes_its_connections_with_it() {
         world.get().await.unwrap();
         one.ended(0).await;
         assert_eq!((one.seen().len(), two.seen().len()), (1, 1));
+        let shown = |ip| world.metrics.render().matches(&format!("({ip})\"}}")).count();
+        assert_eq!(shown("127.0.0.2"), 2);
+        pass(Duration::from_secs(3)).await;
+        assert_eq!((shown("127.0.0.1"), shown("127.0.0.2")), (0, 2), "and its metrics");
     });
 }

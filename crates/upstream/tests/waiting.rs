@@ -156,7 +156,7 @@ fn waiting_connections_grow_old() {
 fn a_pool_has_a_bound_and_is_counted() {
     run(async {
         let endpoint = Scripted::always(OK).await;
-        let world = World::of(&endpoint, "pool: { max_idle: 2 }");
+        let mut world = World::of(&endpoint, "pool: { max_idle: 2 }");
         let ask = || world.get();
         let (one, two, three) = tokio::join!(ask(), ask(), ask());
         assert!(one.is_ok() && two.is_ok() && three.is_ok());
@@ -169,10 +169,9 @@ fn a_pool_has_a_bound_and_is_counted() {
         assert!(shown("idle", 2) && shown("busy", 0), "{}", world.metrics.render());
         let closed = (0..3).filter(|index| endpoint.has_ended(*index)).count();
         assert_eq!(closed, 1);
-        let World { upstream, worker, metrics, parts, .. } = world;
-        drop((upstream, parts));
-        worker.sweep();
+        drop(world.reload(&format!("endpoints: [\"{}\"]", endpoint.url())));
+        world.worker.sweep();
         let line = r#"portcullis_pool_connections{upstream="orders",state="idle"} 0"#;
-        assert!(metrics.render().contains(line), "what is gone is not counted");
+        assert!(world.metric(line), "what is gone is not counted");
     });
 }
