@@ -23,14 +23,17 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Of a request that begins now, to a service that may speak gRPC.
+    /// Of a request that begins now, to a service that may speak gRPC. Of what the client wanted this
+    /// much is `spent`.
     pub(crate) fn of(
         headers: &HeaderMap,
         setting: Option<Duration>,
         may_be_grpc: bool,
+        spent: Duration,
     ) -> Option<Self> {
         let wanted = may_be_grpc.then(|| headers.get(GRPC_TIMEOUT)).flatten();
         let wanted = wanted.filter(|_| is_grpc(headers)).and_then(parse);
+        let wanted = wanted.map(|wanted| wanted.saturating_sub(spent));
         let (within, by_client) = match (setting, wanted) {
             (Some(setting), Some(wanted)) => (setting.min(wanted), wanted < setting),
             (Some(setting), None) => (setting, false),
@@ -106,7 +109,7 @@ mod tests {
     use super::*;
 
     fn of(headers: &HeaderMap, setting: Option<Duration>) -> Option<Deadline> {
-        Deadline::of(headers, setting, true)
+        Deadline::of(headers, setting, true, Duration::ZERO)
     }
 
     #[test]

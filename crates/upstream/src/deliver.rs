@@ -93,6 +93,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
     ) -> Self {
         let method = request.head.method.clone();
         let (timeouts, may_be_grpc) = (&upstream.timeouts, upstream.pool.max_streams.is_some());
+        let headers = &request.head.headers;
         Self {
             upstream,
             worker,
@@ -101,7 +102,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             how,
             is_repeatable: may_repeat(&method, how.retry_non_idempotent),
             method,
-            deadline: Deadline::of(&request.head.headers, timeouts.deadline, may_be_grpc),
+            deadline: Deadline::of(headers, timeouts.deadline, may_be_grpc, how.spent),
             tells_deadline: timeouts.pass_deadline || may_be_grpc,
             now: Cell::new(now),
             sends: Cell::new(0),

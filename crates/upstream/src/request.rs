@@ -141,8 +141,9 @@ pub(crate) struct Outgoing {
     body: Body,
     /// What was taken from the body, while it is little enough to be sent again.
     kept: Option<SmallVec<[Bytes; 1]>>,
-    /// How many bytes more may be kept.
-    room: u64,
+    /// How many bytes that is, and may be; as many as there are of a body that is in memory anyway.
+    size: u64,
+    limit: Option<u64>,
     /// How much of what is kept has gone out this time.
     gone: usize,
     /// Only of a body that is not in memory: nobody waits for the others.
@@ -153,17 +154,23 @@ impl Outgoing {
     pub(crate) fn new(body: Body, keep: u64) -> Self {
         let in_memory = body.can_replay();
         let progress = (!in_memory && !body.is_end_stream()).then(Progress::new);
-        let room = if in_memory { u64::MAX } else { keep };
-        Self { body, kept: Some(SmallVec::new()), room, gone: 0, progress }
+        let limit = (!in_memory).then_some(keep);
+        Self { body, kept: Some(SmallVec::new()), size: 0, limit, gone: 0, progress }
     }
 
-    /// Starts again from the first byte; false when it was too much to be kept.
+    /// Keeps up to so many bytes from now on.
+    pub(crate) fn keep_up_to(&mut self, keep: u64) {
+        self.limit = self.limit.map(|_| keep);
+    }
+
+    /// Starts again from the first byte; false when it is too much to be sent again.
     pub(crate) fn rewind(&mut self) -> bool {
+        let fits = self.gone == 0 || self.limit.is_none_or(|limit| self.size <= limit);
         self.gone = 0;
         if let Some(progress) = &self.progress {
             progress.restart();
         }
-        self.kept.is_some()
+        self.kept.is_some() && fits
     }
 
     pub(crate) fn progress(&self) -> Option<Rc<Progress>> {
@@ -177,11 +184,12 @@ impl Outgoing {
     }
 
     fn keep(&mut self, frame: &Frame<Bytes>) {
-        let room = frame.data_ref().and_then(|data| self.room.checked_sub(data.len() as u64));
-        match (&mut self.kept, frame.data_ref(), room) {
-            (Some(kept), Some(data), Some(room)) => {
+        let size = frame.data_ref().map(|data| self.size.saturating_add(data.len() as u64));
+        let size = size.filter(|size| self.limit.is_none_or(|limit| *size <= limit));
+        match (&mut self.kept, frame.data_ref(), size) {
+            (Some(kept), Some(data), Some(size)) => {
                 kept.push(data.clone());
-                (self.room, self.gone) = (room, kept.len());
+                (self.size, self.gone) = (size, kept.len());
             }
             _ => self.kept = None,
         }
@@ -296,6 +304,34 @@ mod tests {
         assert_eq!(request.head.path_and_query, "/orders?limit=1");
         assert_eq!(written(Method::GET, &lies, Body::Empty).framing, Framing::Nothing);
         assert_eq!(written(Method::PUT, &[], Body::Empty).framing, Framing::Length(0));
+    }
+
+    #[test]
+    fn as_much_is_sent_again_as_is_kept() {
+        let take = |outgoing: &mut Outgoing| {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let mut count = 0;
+            while let Poll::Ready(Some(frame)) = Pin::new(&mut *outgoing).poll_frame(&mut context) {
+                count += frame.unwrap().into_data().unwrap().len();
+            }
+            count
+        };
+        let body = || Body::stream(Body::full("abcd"));
+        for (keep, again) in [(4, true), (3, false)] {
+            let mut outgoing = Outgoing::new(body(), keep);
+            assert_eq!((take(&mut outgoing), outgoing.rewind()), (4, again));
+        }
+        // What one upstream kept goes to another one, and there once more only as that one wants it.
+        for (keep, again) in [(4, true), (3, false)] {
+            let mut outgoing = Outgoing::new(body(), 9);
+            assert_eq!((take(&mut outgoing), outgoing.rewind()), (4, true));
+            outgoing.keep_up_to(keep);
+            assert!(outgoing.rewind(), "nothing of it has gone");
+            assert_eq!((take(&mut outgoing), outgoing.rewind()), (4, again));
+        }
+        let mut outgoing = Outgoing::new(Body::full("abcd"), 0);
+        outgoing.keep_up_to(0);
+        assert_eq!((take(&mut outgoing), outgoing.rewind()), (4, true));
     }
 
     #[test]

@@ -235,6 +235,7 @@ impl Scene {
             keeps_host: false,
             affinity: Some(hash(&number.to_be_bytes())),
             retry_non_idempotent: false,
+            spent: Duration::ZERO,
         };
         let upstream = &self.endpoints.upstream;
         let (worker, now) = (&self.worker, self.worker.clock.now());

@@ -178,9 +178,9 @@ impl Upstream {
             keeps_host: outbound.host.is_some(),
             affinity: outbound.affinity,
             retry_non_idempotent: outbound.retry_non_idempotent,
+            spent: Duration::ZERO,
         };
-        let keep = self.retries.as_ref().map_or(0, |retries| retries.replay_limit);
-        let request = request::write(outbound, keep);
+        let request = request::write(outbound, self.replay_limit());
         async move {
             match request {
                 Ok(request) => self.deliver(worker, request, how, call).await,
@@ -192,15 +192,25 @@ impl Upstream {
         }
     }
 
-    /// Sends what another upstream was not given: see [`Failure::unsent`].
+    /// Sends what another upstream was not given: see [`Failure::unsent`]. What holds is said by the
+    /// settings here; `affinity` as in [`Outbound::affinity`].
     pub async fn send_instead(
         &self,
         worker: &Rc<Worker>,
         unsent: Unsent,
+        affinity: Option<u64>,
         call: &mut Call,
     ) -> Result<Response, Problem> {
-        let Unsent { request, how } = unsent;
+        let Unsent { mut request, how } = unsent;
+        request.told.clear();
+        request.body.keep_up_to(self.replay_limit());
+        let how = How { affinity, ..how };
         self.deliver(worker, request, how, call).await.map_err(|failure| failure.problem)
+    }
+
+    /// How many bytes of a body are kept, to be sent again.
+    fn replay_limit(&self) -> u64 {
+        self.retries.as_ref().map_or(0, |retries| retries.replay_limit)
     }
 
     async fn deliver(
@@ -222,7 +232,7 @@ impl Upstream {
         }
         pools.keep_swept();
         let delivery = Delivery::new(self, worker, &set, &*set, how, &request, now);
-        let result = delivery.run(request).await;
+        let mut result = delivery.run(request).await;
         pools.keep_swept();
         call.attempts = delivery.sends();
         call.endpoint = delivery.endpoint();
@@ -230,9 +240,14 @@ impl Upstream {
         if call.attempts > 0 {
             self.metrics.duration.observe(call.duration);
         }
-        match &result {
+        match &mut result {
             Ok(response) => call.status = response.status().as_u16(),
-            Err(failure) => call.code = Some(failure.problem.code().name),
+            Err(failure) => {
+                call.code = Some(failure.problem.code().name);
+                if let Some(unsent) = &mut failure.unsent {
+                    unsent.how.spent += call.duration;
+                }
+            }
         }
         result
     }
@@ -252,6 +267,8 @@ pub(crate) struct How {
     pub(crate) keeps_host: bool,
     pub(crate) affinity: Option<u64>,
     pub(crate) retry_non_idempotent: bool,
+    /// What another upstream had of the client's time.
+    pub(crate) spent: Duration,
 }
 
 /// A request of which no byte was sent.

@@ -29,6 +29,16 @@ enum Fallback {
     Fixed(Arc<Reply>),
 }
 
+impl Fallback {
+    /// As [`Upstream::affinity`].
+    fn affinity(&self, exchange: &Exchange) -> Option<u64> {
+        match self {
+            Self::Other(upstream) => upstream.affinity(exchange),
+            Self::Fixed(_) => None,
+        }
+    }
+}
+
 impl Forward {
     pub fn build(
         plan: &Arc<ForwardPlan>,
@@ -57,7 +67,9 @@ impl Forward {
             HostPlan::Name(name) => Some(name.clone()),
         };
         let outer = location::Outer::of(exchange);
+        // While the headers are here.
         let affinity = self.upstream.affinity(exchange);
+        let affinity_there = self.fallback.as_ref().and_then(|it| it.affinity(exchange));
         let headers = if route.reads_request_late {
             exchange.request.headers.clone()
         } else {
@@ -79,7 +91,7 @@ impl Forward {
             (Ok(response), _) => (response, &self.upstream),
             (Err(failure), None) => return Err(failure.problem),
             (Err(failure), Some(fallback)) => {
-                match self.instead(exchange, failure, fallback).await? {
+                match self.instead(exchange, failure, fallback, affinity_there).await? {
                     (response, Some(upstream)) => (response, upstream),
                     (response, None) => return Ok(response),
                 }
@@ -103,13 +115,15 @@ impl Forward {
         exchange: &mut Exchange,
         failure: Failure,
         fallback: &'f Fallback,
+        affinity: Option<u64>,
     ) -> Result<(Response, Option<&'f Arc<Upstream>>), Problem> {
         let is_delivery = failure.problem.origin() == Origin::Upstream;
         match (fallback, failure.unsent) {
             (Fallback::Fixed(reply), _) if is_delivery => Ok((Reply::clone(reply).into(), None)),
             (Fallback::Other(upstream), Some(unsent)) if is_delivery => {
                 let mut call = self.call(upstream);
-                let sent = upstream.send_instead(&exchange.worker, unsent, &mut call).await;
+                let worker = &exchange.worker;
+                let sent = upstream.send_instead(worker, unsent, affinity, &mut call).await;
                 exchange.record.calls.push(call);
                 sent.map(|response| (response, Some(upstream)))
             }

@@ -265,6 +265,12 @@ impl World {
         Self { worker: Worker::new(0, clock.clone()), clock, metrics, upstream, parts }
     }
 
+    /// The same, by the runtime's own time.
+    pub fn timed(settings: &str) -> Self {
+        let clock = Clock::of(|| tokio::time::Instant::now().into_std());
+        Self::build(settings, &NameServers::default(), clock)
+    }
+
     /// Takes over other settings, as a reload does. The upstream of before comes back.
     pub fn reload(&mut self, settings: &str) -> Arc<Upstream> {
         let plan = plan(settings).unwrap_or_else(|text| panic!("{text}"));
@@ -296,9 +302,14 @@ impl World {
         &self,
         outbound: Outbound,
     ) -> (Result<portcullis_core::Response, Problem>, Call) {
-        let mut call = Call::new(&Arc::from(""), self.upstream.name());
+        let mut call = self.call();
         let result = self.upstream.send(&self.worker, outbound, &mut call).await;
         (result.map_err(|failure| failure.problem), call)
+    }
+
+    /// A call that is not made yet.
+    pub fn call(&self) -> Call {
+        Call::new(&Arc::from(""), self.upstream.name())
     }
 
     /// The whole answer.
