@@ -182,10 +182,24 @@ pub(crate) struct Attempt<'a> {
     pub(crate) nudge: Option<&'a Nudge>,
 }
 
-/// Says that an attempt takes long. Uses the timer that the attempt has anyway.
+/// Says that an attempt takes long: while it sends by the timer that it has anyway.
 pub(crate) struct Nudge {
     pub(crate) at: Instant,
+    /// Seen by whoever polls the attempt.
     pub(crate) is_due: Cell<bool>,
+}
+
+impl Nudge {
+    /// Says it while this goes on.
+    async fn beside<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep_until(self.at) => self.is_due.set(true),
+        }
+        work.await
+    }
 }
 
 impl Attempt<'_> {
@@ -240,15 +254,16 @@ impl Attempt<'_> {
         open: impl FnOnce(Duration) -> F,
     ) -> Result<T, Lost> {
         let within = self.timeouts.connect;
-        match self.deadline.map(|deadline| (deadline, deadline.left())) {
-            Some((deadline, left)) if left < within => {
-                open(left).await.map_err(|lost| match lost {
-                    Lost::ConnectTimeout(_) => Lost::Deadline(deadline),
-                    lost => lost,
-                })
-            }
-            _ => open(within).await,
-        }
+        let sooner = self.deadline.filter(|deadline| deadline.left() < within);
+        let opening = open(sooner.map_or(within, |deadline| deadline.left()));
+        let opened = match self.nudge {
+            Some(nudge) => nudge.beside(opening).await,
+            None => opening.await,
+        };
+        opened.map_err(|lost| match (lost, sooner) {
+            (Lost::ConnectTimeout(_), Some(deadline)) => Lost::Deadline(deadline),
+            (lost, _) => lost,
+        })
     }
 
     /// The same as [`Attempt::run`], over connections that are shared.
@@ -323,7 +338,7 @@ impl Attempt<'_> {
             return Err(Lost::Deadline(deadline));
         }
         if let Some(nudge) = self.nudge.filter(|nudge| nudge.at <= now) {
-            nudge.is_due.set(true); // seen by whoever polls this
+            nudge.is_due.set(true);
         }
         if until > now {
             // The turn may change meanwhile, and the other side's time may be the shorter one.

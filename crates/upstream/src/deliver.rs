@@ -2,7 +2,7 @@
 //! another one when that did not work and may be tried.
 //!
 //! ```text
-//! slot ─▶ choose ─▶ breaker ─▶ attempt ─▶ answer
+//! slot ─▶ breaker ─▶ choose ─▶ attempt ─▶ answer
 //!           ▲                     │
 //!           └── wait ◀── again? ◀─┘ lost, or an answer that is to be asked for again
 //! ```
@@ -64,6 +64,10 @@ pub(crate) struct Delivery<'d, C> {
     /// Some of it may have reached an endpoint.
     has_reached: Cell<bool>,
     endpoint: RefCell<Option<Arc<str>>>,
+}
+
+fn count(tried: &Tried) -> u32 {
+    u32::try_from(tried.len()).unwrap_or(u32::MAX)
 }
 
 /// What came of an attempt.
@@ -155,18 +159,19 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         let mut last = None;
         loop {
             let now = self.now.get();
-            let Some(picked) = self.choose(&tried, now) else { break };
+            // The breaker first: what it refuses is not to take the trial of an endpoint.
             let permit = match self.upstream.breaker.as_ref().map(|it| it.admit(now)).transpose() {
                 Ok(permit) => permit,
                 // It opened between attempts: the last answer goes back.
                 Err(refused) => return last.map_or(Err(refused), Ended::into_result),
             };
+            let Some(picked) = self.choose(&tried, now) else { break };
             if let (true, Some(budget)) = (tried.is_empty(), &self.upstream.budget) {
                 budget.first(self.upstream.since(now));
             }
             tried.push(picked.place);
             let trial = Trial::new(self.upstream, self.set, &picked, permit);
-            let attempts = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let attempts = count(&tried);
             let ended = {
                 let nudge = self.nudge(&tried, request.as_ref());
                 let head = request.as_ref().filter(|_| nudge.is_some());
@@ -179,7 +184,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
                 }
             };
             let again =
-                request.as_ref().and_then(|_| self.again(&ended, attempts, picked.on_trial));
+                request.as_ref().and_then(|_| self.again(&ended, count(&tried), picked.on_trial));
             let Some(wait) = again else { return ended.into_result() };
             self.upstream.metrics.retried.inc();
             last = Some(ended);

@@ -111,15 +111,18 @@ impl<C: Carrier> Delivery<'_, C> {
         }
     }
 
-    /// The second attempt's leave to go: another endpoint, a permit, and something left of the budget.
+    /// The second attempt's leave to go: a permit, something left of the budget, and another endpoint.
+    /// That comes last: it may be on trial, which is not to be taken in vain.
     fn second(&self, tried: &mut Tried) -> Option<Trial<'_>> {
         let now = self.look_at_clock();
-        let picked = self.choose(tried, now).filter(|picked| !tried.contains(&picked.place))?;
         let breaker = self.upstream.breaker.as_ref();
         let permit = breaker.map(|breaker| breaker.admit(now)).transpose().ok()?;
+        if !self.afford() {
+            return None;
+        }
+        let picked = self.choose(tried, now).filter(|picked| !tried.contains(&picked.place))?;
         tried.push(picked.place);
-        let trial = Trial::new(self.upstream, self.set, &picked, permit);
-        self.afford().then_some(trial)
+        Some(Trial::new(self.upstream, self.set, &picked, permit))
     }
 
     fn is_good(&self, ended: &Ended) -> bool {

@@ -170,3 +170,28 @@ fn without_a_breaker_everything_goes_out() {
         assert_eq!(world.upstream.status()["breaker"], "off");
     });
 }
+
+#[test]
+fn what_the_breaker_refuses_takes_no_endpoints_trial() {
+    run(async {
+        let failing = (0..5).flat_map(|_| [Read, Say(FAILED)]);
+        let sick = Scripted::start(vec![failing.chain([Read, Say(OK), Hang]).collect()]).await;
+        let well = Scripted::always(OK).await;
+        let (one, two) = (sick.url(), well.url());
+        let world = World::new(&format!("endpoints: [\"{one}\", \"{two}\"]\nbalance: round_robin"));
+        while world.health(0) != "aside" {
+            world.get().await.unwrap();
+        }
+        world.clock.advance(Duration::from_secs(10));
+        assert_eq!(world.health(0), "to be tried");
+        world.upstream.force_breaker(Some(true));
+        for _ in 0..2 {
+            world.get().await.unwrap_err();
+        }
+        world.upstream.force_breaker(None);
+        for _ in 0..2 {
+            assert_eq!(world.get().await.unwrap().status, 200);
+        }
+        assert_eq!((sick.seen().len(), world.health(0).as_str()), (6, "in use"));
+    });
+}

@@ -10,7 +10,6 @@ use std::time::Duration;
 use http::Method;
 use kit::*;
 use portcullis_core::{Body, BodyError};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -40,19 +39,8 @@ fn a_head_that_never_ends_is_a_timeout() {
 #[test]
 fn nobody_who_accepts_in_time_is_a_timeout() {
     run(async {
-        // A listener whose queue is full: what comes on top of it is not answered at all.
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut waiting = Vec::new();
-        while let Ok(Ok(stream)) =
-            tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await
-        {
-            waiting.push(stream);
-            assert!(waiting.len() < 100, "the queue never fills");
-        }
-        let world = World::new(&format!("endpoints: [\"http://{address}\"]"));
+        let full = Full::start().await;
+        let world = World::new(&format!("endpoints: [\"http://{}\"]", full.address));
         let begun = Instant::now();
         let problem = world.get().await.unwrap_err();
         assert_eq!((problem.code().name, problem.status().as_u16()), ("upstream_timeout", 504));

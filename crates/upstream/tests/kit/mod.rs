@@ -19,7 +19,7 @@ use portcullis_core::metrics::Metrics;
 use portcullis_core::{Body, BodyError, Build, Call, Clock, Parts, Problem, Worker};
 use portcullis_upstream::{NameServers, Outbound, Upstream, UpstreamPlan, UpstreamSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, mpsc};
 
 /// Runs a test on one worker's kind of runtime. Its time stands still and jumps to the next timer
@@ -56,6 +56,29 @@ pub use Step::{Bytes, Close, Hang, Read, ReadHead, Reset, Say, Wait};
 
 pub const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 pub const FAILED: &str = "HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n";
+
+/// A listener whose queue is full: what comes on top of it is not answered at all.
+pub struct Full {
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    pub async fn start() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let second = Duration::from_secs(1);
+        while let Ok(Ok(stream)) = tokio::time::timeout(second, TcpStream::connect(address)).await {
+            waiting.push(stream);
+            assert!(waiting.len() < 100, "the queue never fills");
+        }
+        Self { address, _listener: listener, _waiting: waiting }
+    }
+}
 
 /// A request as the endpoint saw it.
 #[derive(Clone, Debug)]
