@@ -29,7 +29,7 @@ use crate::set::{Picked, Set, Tried, Wish};
 use crate::trial::Trial;
 use crate::upstream::{How, Unsent, Upstream};
 
-/// Sends of one request when no `retries` are set: one more when nobody accepts a connection, or
+/// Sends of one request whatever `retries` say: one more when nobody accepts a connection, or
 /// when it tried an endpoint that was set aside.
 const WITHOUT_RETRIES: u32 = 2;
 
@@ -326,20 +326,21 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         if attempts >= most || self.deadline.is_some_and(|deadline| deadline.left().is_zero()) {
             return None;
         }
-        let untried = self.set.members.len() > attempts as usize;
+        // Another one, once, whatever the settings say.
+        let free = self.set.members.len() > attempts as usize && attempts < WITHOUT_RETRIES;
         let (nothing_sent, fits, asked) = match ended {
             Ended::Lost(lost, _) => {
                 let nothing_sent = lost.before_sending();
                 // Where nobody listens, or nobody was known to, another one is asked at once.
                 let fails = lost.outcome().is_failure();
-                if untried && (nothing_sent || on_trial && fails && self.is_repeatable) {
+                if free && (nothing_sent || on_trial && fails && self.is_repeatable) {
                     return Some(Duration::ZERO);
                 }
                 (nothing_sent, retries.is_some_and(|it| it.when.lost(lost)), None)
             }
             Ended::Answered(response) => {
                 let status = response.status().as_u16();
-                if untried && on_trial && self.asks_again(status, attempts, true) {
+                if free && on_trial && self.asks_again(status, attempts, true) {
                     return Some(Duration::ZERO);
                 }
                 let fits = retries.is_some_and(|it| it.when.answered(status));

@@ -129,6 +129,34 @@ fn the_next_endpoint_is_asked_when_nobody_accepts() {
 }
 
 #[test]
+fn after_one_other_endpoint_the_settings_say_how_many_are_asked() {
+    run(async {
+        let mut dead = Vec::new();
+        for _ in 0..4 {
+            dead.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+        }
+        let urls = dead.iter().map(|it| format!("\"http://{}\"", it.local_addr().unwrap()));
+        let urls = urls.collect::<Vec<_>>().join(", ");
+        drop(dead);
+        for (retries, requests, attempts) in [
+            ("off", 1, 2),
+            ("{ attempts: 4, when: [503] }", 1, 2),
+            ("{ attempts: 4, when: [connect], backoff: 1ms, budget: 0% }", 15, 4),
+            ("{ attempts: 4, when: [connect], backoff: 1ms, budget: 0% }", 16, 2),
+        ] {
+            let world = World::new(&format!(
+                "endpoints: [{urls}]\nbreaker: off\nhealth: off\nretries: {retries}"
+            ));
+            let mut last = 0;
+            for _ in 0..requests {
+                last = world.send(request(Method::GET, Body::Empty)).await.1.attempts;
+            }
+            assert_eq!(last, attempts, "{retries}, the last of {requests}");
+        }
+    });
+}
+
+#[test]
 fn endpoints_take_turns() {
     run(async {
         let (one, two) = (Scripted::always(OK).await, Scripted::always(OK).await);
