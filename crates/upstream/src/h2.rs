@@ -77,6 +77,7 @@ impl http_body::Body for Lent {
 struct Connection {
     sender: RefCell<SendRequest<Lent>>,
     streams: Rc<Cell<usize>>,
+    /// When it was seen last with something to do.
     last: Cell<Instant>,
     _open: Counted,
 }
@@ -222,8 +223,11 @@ impl Streams {
     pub(crate) fn sweep(&self, now: Instant, idle: Duration) -> usize {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| {
+            if connection.streams.get() > 0 {
+                connection.last.set(now);
+            }
             let rests = now.saturating_duration_since(connection.last.get()) >= idle;
-            connection.is_open() && (connection.streams.get() > 0 || !rests)
+            connection.is_open() && !rests
         });
         connections.iter().filter(|connection| connection.streams.get() == 0).count()
     }

@@ -8,6 +8,7 @@ mod kit;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -140,6 +141,32 @@ fn bodies_are_sent_again_after_an_answer_that_asks_for_it() {
         for peer in [bad, good] {
             assert_eq!(peer.seen.borrow()[0].1, "in pieces");
         }
+    });
+}
+
+#[test]
+fn a_connection_is_idle_from_its_last_answer_on() {
+    run(async {
+        let peer = Peer::start().await;
+        let world = world(&peer, "pool: { idle_timeout: 5s }\ntimeouts: { request: 1m }");
+        let gate = Rc::new(Notify::new());
+        *peer.gate.borrow_mut() = Some(Rc::clone(&gate));
+        let long = ask(&world);
+        while peer.seen.borrow().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let sweep = Duration::from_millis(1_001);
+        world.clock.advance(Duration::from_secs(20));
+        pass(sweep).await;
+        gate.notify_one();
+        assert_eq!(long.await.unwrap(), 200);
+        *peer.gate.borrow_mut() = None;
+        world.clock.advance(Duration::from_secs(4));
+        pass(sweep).await;
+        assert_eq!((world.get().await.unwrap().status, peer.connections.get()), (200, 1));
+        world.clock.advance(Duration::from_secs(5));
+        pass(sweep).await;
+        assert_eq!((world.get().await.unwrap().status, peer.connections.get()), (200, 2));
     });
 }
 
