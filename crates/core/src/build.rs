@@ -5,6 +5,8 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash};
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -69,6 +71,12 @@ impl<'a> Build<'a> {
     {
         self.tasks.push(Task { name: name.into(), start: Box::new(|| Box::pin(start())) });
     }
+}
+
+/// A number for everything that a part is made from: the same for the same settings within one version
+/// of the gateway.
+pub fn fingerprint(settings: &impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(settings)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod body;
 pub mod breaker;
 pub mod build;
+pub mod chance;
 pub mod clock;
 pub mod context;
 pub mod exchange;
@@ -20,7 +21,7 @@ pub mod template;
 pub mod worker;
 
 pub use body::{Body, BodyError};
-pub use build::{Build, Parts, Task};
+pub use build::{Build, Parts, Task, fingerprint};
 pub use clock::Clock;
 pub use exchange::{Claims, Consumer, Exchange, Params, Peer};
 pub use path::{CanonicalPath, PathError};

@@ -30,7 +30,7 @@ pub fn encode(text: &str) -> impl fmt::Display + '_ {
 }
 
 /// What a `{...}` refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
     /// A `{name}` of the route's path.
     Path(Box<str>),
@@ -44,6 +44,25 @@ pub enum Reference {
     Request(Box<str>),
     /// A part of another call's answer, by dotted path; all of it when the path is empty.
     Call(Box<str>, Box<str>),
+}
+
+impl Reference {
+    /// What every request may have: `jwt.CLAIM`, `header.NAME`, `query.NAME`, `consumer.name`, `.tier` and
+    /// `request.id`, `.method`, `.path`, `.client_ip`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text.split_once('.')? {
+            ("jwt", path) if path.split('.').all(|part| !part.is_empty()) => Self::Jwt(path.into()),
+            ("header", name) if http::HeaderName::try_from(name).is_ok() => {
+                Self::Header(name.to_ascii_lowercase().into())
+            }
+            ("query", name) if !name.is_empty() => Self::Query(name.into()),
+            ("consumer", field @ ("name" | "tier")) => Self::Consumer(field.into()),
+            ("request", field @ ("id" | "method" | "path" | "client_ip")) => {
+                Self::Request(field.into())
+            }
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Reference {
@@ -233,18 +252,8 @@ fn reference(
             };
             Err((format!("the route's path has no {{{name}}}"), hint))
         }
-        Some(("jwt", path)) if path.split('.').all(|part| !part.is_empty()) => {
-            Ok(Reference::Jwt(path.into()))
-        }
-        Some(("header", name)) if http::HeaderName::try_from(name).is_ok() => {
-            Ok(Reference::Header(name.to_ascii_lowercase().into()))
-        }
-        Some(("query", name)) if !name.is_empty() => Ok(Reference::Query(name.into())),
-        Some(("consumer", field @ ("name" | "tier"))) => Ok(Reference::Consumer(field.into())),
-        Some(("request", field @ ("id" | "method" | "path" | "client_ip"))) => {
-            Ok(Reference::Request(field.into()))
-        }
-        Some(_) => Err((format!("{{{name}}} is unknown"), format!("there are {forms}"))),
+        Some(_) => Reference::parse(name)
+            .ok_or_else(|| (format!("{{{name}}} is unknown"), format!("there are {forms}"))),
     }
 }
 
@@ -316,6 +325,18 @@ mod tests {
             Template::parse("/{{x}}", &["id"]).unwrap().render(&values("")).unwrap(),
             "/{x}"
         );
+    }
+
+    #[test]
+    fn what_a_reference_says_is_read_again() {
+        let references =
+            ["jwt.realm.roles", "header.x-id", "query.a b", "consumer.tier", "request.client_ip"];
+        for text in references {
+            assert_eq!(Reference::parse(text).unwrap().to_string(), format!("{{{text}}}"));
+        }
+        for text in ["jwt", "jwt.", "header.a b", "consumer.key", "request.body", "id", ""] {
+            assert_eq!(Reference::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -208,9 +208,3 @@ pub fn runs(what: &str, program: &Program) -> String {
         ),
     }
 }
-
-/// The same for the same settings within a process: what decides whether a live part is kept.
-pub fn fingerprint(settings: &impl std::hash::Hash) -> u64 {
-    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(settings)
-}

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use portcullis_core::Problem;
 use portcullis_core::breaker::{Breaker, Permit, Phase, Settings, Status, Transition, Why};
+use portcullis_core::chance;
 use portcullis_core::metrics::Metrics;
 use portcullis_core::problem::whole_seconds;
 use serde_json::{Value, json};
@@ -24,12 +25,10 @@ pub(crate) struct UpstreamBreaker {
 
 impl UpstreamBreaker {
     pub(crate) fn new(upstream: &str, settings: Settings, now: Instant, metrics: &Metrics) -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        let seed = RandomState::new().hash_one(upstream);
         Self {
             metrics: BreakerMetrics::new(metrics, upstream),
             upstream: Arc::from(upstream),
-            breaker: Breaker::new(settings, Some(seed), now),
+            breaker: Breaker::new(settings, Some(chance::seed()), now),
             last_reason: Mutex::default(),
         }
     }

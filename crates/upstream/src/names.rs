@@ -4,7 +4,6 @@
 //! Names are looked up beside the requests, never on their way: one task per name asks again when
 //! the answer's TTL is over, and keeps the last good answer.
 
-use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,7 +16,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{Resolver, TokioResolver};
 use portcullis_core::metrics::Metrics;
-use portcullis_core::{Build, Clock};
+use portcullis_core::{Build, Clock, fingerprint};
 use tokio::sync::{Notify, watch};
 
 use crate::address::{Address, Host};
@@ -135,12 +134,6 @@ impl Sources {
             let _ = looked.wait_for(|looked| *looked).await;
         }
     }
-}
-
-fn fingerprint(value: &impl Hash) -> u64 {
-    let mut hasher = std::collections::hash_map::DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// A host name and the endpoints that it stands for.

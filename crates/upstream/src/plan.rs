@@ -1,19 +1,17 @@
 //! From settings to a running upstream: what an upstream's block means, checked as a whole.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use portcullis_config::{Diagnostics, OrOff, Percent, Span, Spanned};
-use portcullis_core::Build;
 use portcullis_core::breaker::{Rates, Settings as Breaker, Share};
 use portcullis_core::template::Reference;
+use portcullis_core::{Build, fingerprint};
 
 use crate::address::{Address, Host};
 use crate::attempt::Timeouts;
-use crate::balance::{Balance, Key};
+use crate::balance::Balance;
 use crate::hedge::Hedge;
 use crate::names::NameServers;
 use crate::overload::InFlightLimit;
@@ -127,13 +125,6 @@ impl UpstreamPlan {
         upstream.keep_parts(self, servers, build);
         upstream
     }
-}
-
-/// A number for everything that a part is made from.
-pub(crate) fn fingerprint(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// `Some(None)` for what is not there, `None` for what is wrong.
@@ -349,10 +340,8 @@ fn balance(settings: &BalanceSettings, out: &mut Diagnostics) -> Option<Balance>
         BalanceSettings::Hash(settings) => &settings.hash,
     };
     let reference = match hash.split_once('.') {
-        None if hash.as_str() == "client_ip" => Some(Reference::Request("client_ip".into())),
-        Some(("jwt", claim)) if !claim.is_empty() => Some(Reference::Jwt(claim.into())),
-        Some(("header", name)) if !name.is_empty() => Some(Reference::Header(name.into())),
-        Some(("query", name)) if !name.is_empty() => Some(Reference::Query(name.into())),
+        None if hash.as_str() == "client_ip" => Reference::parse("request.client_ip"),
+        Some(("jwt" | "header" | "query", _)) => Reference::parse(hash),
         Some(("path", name)) if !name.is_empty() => Some(Reference::Path(name.into())),
         _ => None,
     };
@@ -361,7 +350,7 @@ fn balance(settings: &BalanceSettings, out: &mut Diagnostics) -> Option<Balance>
         out.error(hash.span, message)
             .hint("write client_ip, jwt.CLAIM, header.NAME, query.NAME or path.NAME");
     }
-    reference.map(|reference| Balance::Hash(Key(reference)))
+    reference.map(Balance::Hash)
 }
 
 /// A time to wait, from 1 ms to a day.

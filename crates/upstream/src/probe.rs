@@ -10,6 +10,7 @@ use http::header::USER_AGENT;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use portcullis_core::Body;
+use portcullis_core::chance::{self, Chance};
 
 use crate::attempt::Lost;
 use crate::connection::{Connection, Counted, Sent};
@@ -42,7 +43,7 @@ struct Row {
 /// Asks for as long as anybody holds the upstream, and no other has taken its place.
 pub(crate) async fn keep_probed(upstream: Weak<Upstream>) {
     let mut rows: Vec<Row> = Vec::new();
-    let mut chance = 0_u64;
+    let chance = Chance::new(chance::seed());
     loop {
         let Some(held) = upstream.upgrade() else { return };
         let Some(plan) = held.probe.clone() else { return };
@@ -63,18 +64,11 @@ pub(crate) async fn keep_probed(upstream: Weak<Upstream>) {
             row.judge(answer, &plan, &held);
         }
         // A tenth more or less, so that gateways do not ask at the same moment.
-        chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(address(&held));
         let tenth = plan.every / 10;
-        let jitter = (2 * tenth).mul_f64((chance >> 40) as f64 / f64::from(1 << 24));
+        let jitter = (2 * tenth).mul_f64((chance.draw() >> 40) as f64 / f64::from(1 << 24));
         drop(held);
         tokio::time::sleep(plan.every - tenth + jitter).await;
     }
-}
-
-/// A number that differs between processes.
-fn address(upstream: &Arc<Upstream>) -> u64 {
-    use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(&upstream.name)
 }
 
 impl Row {

@@ -91,7 +91,7 @@ impl Set {
 
     /// Any number, for whoever needs chance.
     pub(crate) fn chance(&self) -> u64 {
-        self.picker.draw()
+        self.picker.chance.draw()
     }
 
     /// Whether one more endpoint may be set aside: at most half are, rounded down.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 use portcullis_config::{Decode as _, Diagnostics, ProcessEnvironment, Sources, Span, parse};
+use portcullis_core::chance::Chance;
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Body, Build, Clock, Response, Worker};
 
@@ -32,17 +33,12 @@ async fn pass(time: Duration) {
     let _ = tokio::time::timeout(time, std::future::pending::<()>()).await;
 }
 
-/// Random numbers from a seed (SplitMix64).
-struct Dice(Cell<u64>);
+/// Random numbers from a seed.
+struct Dice(Chance);
 
 impl Dice {
     fn below(&self, bound: u64) -> u64 {
-        let next = self.0.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.0.set(next);
-        let mut bits = next;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (bits ^ (bits >> 31)) % bound
+        self.0.draw() % bound
     }
 
     fn one_of<T: Copy>(&self, all: &[T]) -> T {
@@ -357,7 +353,7 @@ async fn history(scene: Rc<Scene>, dice: Rc<Dice>, seen: &RefCell<BTreeMap<Strin
 fn random_histories_keep_the_promises() {
     let seen = RefCell::default();
     for seed in 0..2_000 {
-        let dice = Rc::new(Dice(Cell::new(seed)));
+        let dice = Rc::new(Dice(Chance::new(seed)));
         let settings = settings(&dice);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             run(async {
@@ -387,7 +383,7 @@ fn random_histories_keep_the_promises() {
 #[test]
 fn with_one_of_three_endpoints_dead_no_idempotent_request_fails() {
     for mood in [Mood::Refusing, Mood::Resetting, Mood::Busy, Mood::Silent] {
-        let dice = Rc::new(Dice(Cell::new(7)));
+        let dice = Rc::new(Dice(Chance::new(7)));
         run(async {
             let text = "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2, http://127.0.0.1:3]\n\
                         timeouts: { request: 1s }\nbreaker: off\nbalance: round_robin\n\
@@ -413,7 +409,7 @@ fn with_one_of_three_endpoints_dead_no_idempotent_request_fails() {
 
 #[test]
 fn an_endpoint_on_trial_costs_nothing_even_without_retries() {
-    let dice = Rc::new(Dice(Cell::new(3)));
+    let dice = Rc::new(Dice(Chance::new(3)));
     run(async {
         let text = "endpoints: [http://127.0.0.1:1, http://127.0.0.1:2]\nbreaker: off\n\
                     balance: round_robin";
@@ -439,7 +435,7 @@ fn an_endpoint_on_trial_costs_nothing_even_without_retries() {
 #[test]
 fn weights_are_kept_within_two_percent() {
     for balance in ["round_robin", "random", "{ hash: header.number }"] {
-        let dice = Rc::new(Dice(Cell::new(1)));
+        let dice = Rc::new(Dice(Chance::new(1)));
         run(async {
             let line = |(number, weight)| {
                 format!("{{ url: \"http://127.0.0.1:{number}\", weight: {weight} }}")

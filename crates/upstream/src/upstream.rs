@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use portcullis_core::breaker::Share;
 use portcullis_core::template::Lookup as _;
-use portcullis_core::{Build, Call, Clock, Exchange, Live, Problem, Response, Worker};
+use portcullis_core::{Build, Call, Clock, Exchange, Live, Problem, Response, Worker, fingerprint};
 
 use crate::attempt::Timeouts;
-use crate::balance::{self, Balance, Key};
+use crate::balance::{self, Balance};
 use crate::breaker::UpstreamBreaker;
 use crate::deliver::{Delivery, Failure};
 use crate::health::Generation;
@@ -64,7 +64,7 @@ impl Upstream {
     pub(crate) fn new(plan: &UpstreamPlan, servers: &NameServers, build: &mut Build<'_>) -> Self {
         let (clock, name) = (build.clock.clone(), plan.name.as_str());
         let breaker = plan.breaker.map(|settings| {
-            let mark = crate::plan::fingerprint(&settings);
+            let mark = fingerprint(&settings);
             build.keep("breaker", name, mark, |build| {
                 let now = build.clock.now();
                 Arc::new(UpstreamBreaker::new(name, settings, now, build.metrics))
@@ -128,7 +128,7 @@ impl Upstream {
         build: &mut Build<'_>,
     ) {
         if let (Some(settings), Some(breaker)) = (&plan.breaker, &self.breaker) {
-            let mark = crate::plan::fingerprint(settings);
+            let mark = fingerprint(settings);
             build.keep("breaker", &plan.name, mark, |_| Arc::clone(breaker));
         }
         build.keep("epoch", "", 0, |_| Arc::new(self.born));
@@ -161,7 +161,7 @@ impl Upstream {
 
     /// The hash by which this upstream chooses an endpoint, when it does and the request has it.
     pub fn affinity(&self, exchange: &Exchange) -> Option<u64> {
-        let Balance::Hash(Key(reference)) = &self.balance else { return None };
+        let Balance::Hash(reference) = &self.balance else { return None };
         exchange.lookup(reference).map(|value| balance::hash(value.as_bytes()))
     }
 

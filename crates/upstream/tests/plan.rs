@@ -110,6 +110,9 @@ fn keys_without_effect_are_mistakes() {
         ("retries: { when: [refused] }", "connect"),
         ("timeouts: { pass_deadline: on }", "there is no deadline to pass on"),
         ("max_in_flight: adaptiv", "adaptive"),
+        ("balance: { hash: header.a b }", "`header.a b` is nothing that a request has"),
+        ("balance: { hash: jwt.a..b }", "`jwt.a..b` is nothing that a request has"),
+        ("balance: { hash: consumer.name }", "write client_ip, jwt.CLAIM, header.NAME"),
     ] {
         let text = format!("endpoints: [http://a]\n{text}");
         let complaint = plan(&text).unwrap_err();

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chance::Chance;
+
 use super::{MOST, Phase, Reason, Refused, Settings};
 
 /// How long to wait while probes are out: nobody knows, so soon.
@@ -147,8 +149,9 @@ impl State {
         let longest = settings.max_reset_after.max(settings.reset_after);
         let wait = settings.reset_after.saturating_mul(times).min(longest);
         let Some(seed) = rules.seed else { return wait };
+        let drawn = Chance::new(seed ^ u64::from(self.epoch)).draw();
         let most = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) / JITTER;
-        wait + Duration::from_millis(mixed(seed ^ u64::from(self.epoch)) % (most + 1))
+        wait + Duration::from_millis(drawn % (most + 1))
     }
 
     /// How long it stays open yet. The end was rounded up to a millisecond: nobody is told to wait
@@ -207,12 +210,4 @@ pub(super) const REST_MASK: u64 = (1 << 38) - 1;
 fn millis_up(time: Duration) -> u64 {
     let whole = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     whole.saturating_add(u64::from(!time.subsec_nanos().is_multiple_of(1_000_000)))
-}
-
-/// A number that looks like chance (splitmix64).
-fn mixed(seed: u64) -> u64 {
-    let mut bits = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
 }

@@ -15,11 +15,11 @@ use portcullis_config::{
     choices, settings,
 };
 use portcullis_core::metrics::{Gauge, Kind, Metric};
-use portcullis_core::{Build, Clock};
+use portcullis_core::{Build, Clock, fingerprint};
 use portcullis_fetch::Allow;
 use tokio::sync::Notify;
 
-use crate::planner::{Plans, Reader, fingerprint, plan_all};
+use crate::planner::{Plans, Reader, plan_all};
 use keys::Key;
 pub use set::{Budget, KeySet, NoKey};
 

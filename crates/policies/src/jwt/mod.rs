@@ -19,11 +19,12 @@ use http::request::Parts;
 use portcullis_config::{Decode, Definitions, Named, Node, OneOrMany, Spanned, choices, settings};
 use portcullis_core::{
     Build, Claims, Code, Event, Exchange, Live, LocalBoxFuture, Outcome, Policy, Problem, Step,
+    fingerprint,
 };
 use serde_json::Value;
 
 use crate::issuers::{IssuerPlan, NoKey};
-use crate::planner::{Planned, Planner, fingerprint, identity_name, unknown};
+use crate::planner::{Planned, Planner, identity_name, unknown};
 use place::Place;
 use remembered::Remembered;
 use verify::{Refusal, Trusted, Verified, verify};

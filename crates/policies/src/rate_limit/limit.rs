@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use portcullis_config::{Node, OneOrMany, Ranged, Spanned, choices, settings};
 use portcullis_core::metrics::Counter;
-use portcullis_core::{Build, Exchange, Live};
+use portcullis_core::{Build, Exchange, Live, fingerprint};
 
 use super::answer::Announced;
 use super::decision::{Asked, Decision};
@@ -16,7 +16,7 @@ use super::source::{self, Cost, KeyBytes, Purpose, Source};
 use super::tiers::TierPlan;
 use super::window::Line;
 use super::{DECISIONS, EVICTED};
-use crate::planner::{Planner, fingerprint, unknown};
+use crate::planner::{Planner, unknown};
 use crate::stores::StorePlan;
 
 choices! {

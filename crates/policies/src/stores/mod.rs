@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_config::{Named, Ranged, Span, Spanned, settings};
-use portcullis_core::Build;
 use portcullis_core::metrics::{Kind, Metric};
+use portcullis_core::{Build, fingerprint};
 
 use self::redis::Redis;
-use crate::planner::{Plans, Reader, fingerprint, plan_all};
+use crate::planner::{Plans, Reader, plan_all};
 use connection::Servers;
 pub(crate) use scripts::{Ask, Told};
 pub(crate) use store::Failure;

@@ -9,10 +9,11 @@
 //! | `peak_ewma` | of two drawn by weight, the one with the lower product of latency and requests in flight; a latency's peaks count at once and fade over 10 s (Finagle) |
 //! | `hash` | the same endpoint for the same value (a ring of 100 points per weight), unless it has more than 1.25 times its part of the load (bounded loads, Mirrokni et al. 2018) |
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use portcullis_core::chance::{Chance, mixed};
 use portcullis_core::template::Reference;
 
 /// Points on the ring for each weight, and all of them at most.
@@ -28,17 +29,8 @@ pub(crate) enum Balance {
     RoundRobin,
     Random,
     PeakEwma,
-    Hash(Key),
-}
-
-/// What a hash is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key(pub(crate) Reference);
-
-impl std::hash::Hash for Key {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.0.to_string().hash(state);
-    }
+    /// What the hash is made of.
+    Hash(Reference),
 }
 
 impl Balance {
@@ -112,7 +104,7 @@ pub(crate) struct Picker {
     total: u64,
     /// Smooth round robin: how far each is from its turn.
     turns: RefCell<Vec<i64>>,
-    chance: Cell<u64>,
+    pub(crate) chance: Chance,
     /// Hash: points and the endpoint that each belongs to.
     ring: Vec<(u64, usize)>,
 }
@@ -132,7 +124,7 @@ impl Picker {
             turns: RefCell::new(vec![0; weights.len()]),
             total: weights.iter().map(|weight| u64::from(*weight)).sum(),
             weights,
-            chance: Cell::new(seed ^ 0x9E37_79B9_7F4A_7C15),
+            chance: Chance::new(seed),
             ring,
         }
     }
@@ -194,7 +186,7 @@ impl Picker {
             return self.by_chance_of_all(but);
         }
         let total: u64 = self.usable(view, but).map(|place| self.weight(view, place)).sum();
-        let mut left = self.draw() % total.max(1);
+        let mut left = self.chance.draw() % total.max(1);
         self.usable(view, but).find(|place| {
             let weight = self.weight(view, *place);
             let found = left < weight;
@@ -206,7 +198,7 @@ impl Picker {
     /// The same when everything may be chosen: the sum of weights is known.
     fn by_chance_of_all(&self, but: Option<usize>) -> Option<usize> {
         let weight = |place: usize| self.weights.get(place).map_or(0, |weight| u64::from(*weight));
-        let mut left = self.draw() % (self.total - but.map_or(0, weight)).max(1);
+        let mut left = self.chance.draw() % (self.total - but.map_or(0, weight)).max(1);
         (0..self.weights.len()).filter(|place| but != Some(*place)).find(|place| {
             let weight = weight(*place);
             let found = left < weight;
@@ -244,13 +236,6 @@ impl Picker {
         let nearest = near.clone().next();
         near.find(|place| has_room(*place)).or(nearest)
     }
-
-    /// A number that nobody can guess the next of is not needed here (splitmix64).
-    pub(crate) fn draw(&self) -> u64 {
-        let next = self.chance.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
-        self.chance.set(next);
-        mixed(next)
-    }
 }
 
 fn ring(names: &[&str], weights: &[u32]) -> Vec<(u64, usize)> {
@@ -272,12 +257,6 @@ pub(crate) fn hash(bytes: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
     });
     mixed(fnv)
-}
-
-fn mixed(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ fn picker(balance: &Balance) -> Picker {
 }
 
 fn by_header() -> Balance {
-    Balance::Hash(Key(Reference::Header("x-user".into())))
+    Balance::Hash(Reference::Header("x-user".into()))
 }
 
 /// How often each is chosen, by so many requests that end at once.
