@@ -34,6 +34,9 @@ pub(crate) trait Flow {
 
     /// The body has come to its end: what it came from is free.
     fn finish(self);
+
+    /// Nobody wants the rest of the body.
+    fn abandon(self);
 }
 
 /// Where an answer's connection goes when the answer has ended.
@@ -68,6 +71,13 @@ impl Flow for Own {
 
     fn finish(self) {
         self.home.pool.give_back(self.home.connection);
+    }
+
+    fn abandon(self) {
+        let (Home { pool, mut connection, .. }, mut framing) = (self.home, self.framing);
+        if connection.skip(&mut framing) {
+            pool.give_back(connection);
+        }
     }
 }
 
@@ -131,8 +141,8 @@ fn frame(headers: &mut HeaderMap, status: StatusCode, framing: Framing) {
 }
 
 /// A body from an endpoint.
-struct Watched<F> {
-    /// Until the body has ended; dropped before that, it ends the exchange.
+struct Watched<F: Flow> {
+    /// Until the body has ended, or broke off.
     flow: Option<F>,
     /// Why it broke off, until that is told.
     failed: Option<BodyError>,
@@ -143,7 +153,15 @@ struct Watched<F> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<F> Watched<F> {
+impl<F: Flow> Drop for Watched<F> {
+    fn drop(&mut self) {
+        if let Some(flow) = self.flow.take() {
+            flow.abandon();
+        }
+    }
+}
+
+impl<F: Flow> Watched<F> {
     /// Ready when nothing came for too long. The timer may fire for a wait that is over: then it is
     /// set to when the present one would be too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {

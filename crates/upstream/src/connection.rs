@@ -30,6 +30,8 @@ use crate::request::Ready;
 /// What one read has room for at least, and, once much came, at most.
 const READ: usize = 8 * 1024;
 const LARGE_READ: usize = 64 * 1024;
+/// How much of an answer that nobody wants is read, so that its connection is not closed.
+const SKIPPED: usize = 64 * 1024;
 
 /// Whether a connection can take a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +150,28 @@ impl Connection {
         Poll::Ready(frame)
     }
 
+    /// Reads the rest of an answer that nobody wants, if that is little and here already. Says whether
+    /// the next request can go out here.
+    pub(crate) fn skip(&mut self, framing: &mut Framing) -> bool {
+        let wire = &mut *self.wire;
+        let little = framing.exact().is_none_or(|rest| rest <= SKIPPED as u64);
+        if !wire.keep_alive || wire.sending.is_some() || !little {
+            return false;
+        }
+        let mut left = SKIPPED;
+        while !framing.has_ended() {
+            let before = wire.input.len();
+            let taken = framing.take(&mut wire.input);
+            let room = left.checked_sub(before - wire.input.len());
+            left = match (taken, room) {
+                (Ok(Taken::Frame(_) | Taken::End), Some(room)) => room,
+                (Ok(Taken::More), Some(room)) if wire.has_more() => room,
+                _ => return false,
+            };
+        }
+        self.readiness() == Readiness::Ready
+    }
+
     /// Whether the next request can go out here. Costs no system call while nothing has come: the
     /// runtime remembers that the last read left nothing.
     pub(crate) fn readiness(&self) -> Readiness {
@@ -247,6 +271,12 @@ impl Wire {
                 return Poll::Ready(Some(Err(BodyError::Broken(why))));
             }
         }
+    }
+
+    /// Reads what is here already; false for nothing, and at the end.
+    fn has_more(&mut self) -> bool {
+        self.input.reserve(READ);
+        self.stream.try_read_buf(&mut self.input).is_ok_and(|count| count > 0)
     }
 
     /// Reads what there is; 0 for the end.

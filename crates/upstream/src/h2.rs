@@ -325,4 +325,7 @@ impl Flow for Shared {
     }
 
     fn finish(self) {}
+
+    /// Dropping it resets the stream; the connection is for others as well.
+    fn abandon(self) {}
 }

@@ -355,6 +355,40 @@ fn a_body_that_breaks_off_is_an_error_and_its_connection_is_not_kept() {
 }
 
 #[test]
+fn an_answer_that_is_asked_for_again_leaves_its_connection_usable() {
+    run(async {
+        let head = "HTTP/1.1 503 Busy\r\n";
+        let long = "x".repeat(64 * 1024);
+        for (rest, connections) in [
+            ("content-length: 4\r\n\r\nbusy".to_owned(), 1),
+            ("transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n".to_owned(), 1),
+            // Beyond what is worth reading, not all here yet, or the last one anyway.
+            (format!("content-length: 65537\r\n\r\nx{long}"), 3),
+            ("content-length: 5\r\n\r\nbusy".to_owned(), 3),
+            ("connection: close\r\ncontent-length: 4\r\n\r\nbusy".to_owned(), 3),
+        ] {
+            let answer: &'static str = format!("{head}{rest}").leak();
+            let (busy, well) = (Scripted::always(answer).await, Scripted::always(OK).await);
+            let world = World::new(&format!(
+                "endpoints: [\"{}\", \"{}\"]\nbalance: round_robin\nhealth: off\nbreaker: off\n\
+                 retries: {{ when: [503] }}",
+                busy.url(),
+                well.url()
+            ));
+            for requests in 1..=3 {
+                // Each second one begins at the endpoint that is well.
+                assert_eq!(world.get().await.unwrap().status, 200);
+                assert_eq!(busy.seen().len(), requests);
+                if requests < 3 {
+                    world.get().await.unwrap();
+                }
+            }
+            assert_eq!(busy.connections(), connections, "{rest:.40}");
+        }
+    });
+}
+
+#[test]
 fn an_answer_that_nobody_wants_closes_its_connection() {
     run(async {
         let long = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart";
