@@ -45,6 +45,13 @@ pub static CONNECTIONS: Metric = Metric {
     labels: &["listener"],
 };
 
+pub static RESTING: Metric = Metric {
+    name: "portcullis_connections_resting",
+    kind: Kind::Gauge,
+    help: "Open client connections of HTTP/1.1 that hold no memory but their own, until their next request.",
+    labels: &["listener"],
+};
+
 pub static MALFORMED: Metric = Metric {
     name: "portcullis_malformed_requests_total",
     kind: Kind::Counter,
@@ -94,6 +101,7 @@ pub const METRICS: &[&Metric] = &[
     &CALLS,
     &CALL_DURATION,
     &CONNECTIONS,
+    &RESTING,
     &MALFORMED,
     &ODD_HEADERS,
     &ACCEPT_ERRORS,

@@ -16,6 +16,8 @@ use kit::pause::eventually;
 use kit::place::Place;
 use kit::script::{Answer, Rule};
 use kit::upstream::Upstream;
+use kit::wire::Wire;
+use tokio::net::TcpStream;
 
 /// A gateway before one upstream, in a directory of its own.
 struct House {
@@ -159,6 +161,47 @@ fn clients_that_keep_their_connections_are_answered_to_the_end() {
             assert_eq!(got.headers.get("connection"), Some("close"));
         }
         assert_eq!(house.gateway.wait_exit(BOUND).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_connection_rests_and_goes_on() {
+    run(async {
+        // A short patience, so that the gateway looks often.
+        let house = House::open("bounds: { idle: 3s, header_read: 400ms }").await;
+        let (address, admin) = (house.gateway.listener(0).unwrap(), house.gateway.admin().unwrap());
+        let resting = async |count: u32| {
+            let line = format!("portcullis_connections_resting{{listener=\"{address}\"}} {count}");
+            let as_many = async || {
+                let got = ask(admin, &get("/metrics"), BOUND).await?;
+                anyhow::ensure!(got.text().contains(&line), "no {line}");
+                Ok(())
+            };
+            eventually(BOUND, as_many).await.unwrap();
+        };
+        let request = b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+        let mut connection = Wire::new(TcpStream::connect(address).await.unwrap());
+        // Whoever has begun a request does not rest, also when its begin came with the one before.
+        let mut waiting = Wire::new(TcpStream::connect(address).await.unwrap());
+        connection.write(request).await.unwrap();
+        waiting.write(&[&request[..], b"GET"].concat()).await.unwrap();
+        let answer = async |wire: &mut Wire| {
+            let head = wire.response().await.unwrap().unwrap();
+            let body = wire.response_body(&head, false).await.unwrap();
+            assert_eq!((head.status, &body.bytes[..]), (200, &b"answer"[..]));
+        };
+        for _ in 0..2 {
+            answer(&mut connection).await;
+            resting(1).await;
+            connection.write(request).await.unwrap();
+        }
+        answer(&mut connection).await;
+        answer(&mut waiting).await;
+        waiting.write(&request[3..]).await.unwrap();
+        answer(&mut waiting).await;
+        // At the end of its patience the gateway closes also what rests.
+        connection.closed().await.unwrap();
+        resting(0).await;
     });
 }
 

@@ -40,34 +40,72 @@ pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Tcp
     }
 }
 
-async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
+/// HTTP/1.1 to its end. hyper holds two buffers for as long as it holds a connection: one that rests is
+/// taken from it, and given back when the next request comes.
+async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, mut stream: TcpStream) {
+    while let Some(resting) = http1_awake(door, line, &peer, stream).await {
+        door.resting.add(1);
+        let mut first = [0];
+        let came = tokio::select! {
+            came = resting.peek(&mut first) => came.unwrap_or(0),
+            _ = line.ordered() => 0,
+        };
+        door.resting.add(-1);
+        if came == 0 {
+            return;
+        }
+        stream = resting;
+    }
+}
+
+/// Serves until the connection ends, or rests: then it is given back.
+async fn http1_awake(
+    door: &Rc<Door>,
+    line: &Rc<Line>,
+    peer: &Rc<Peer>,
+    stream: TcpStream,
+) -> Option<TcpStream> {
     let bounds = door.desk.snapshot().bounds;
     let limits = Limits { bytes: bounds.header_bytes, fields: bounds.header_fields };
     let io =
         Watched::new(stream, Rc::clone(line)).guarded(Framing::new(limits), door.arrivals.clone());
-    let service = service_fn(|request| exchange(door, line, &peer, request));
+    let service = service_fn(|request| exchange(door, line, peer, request));
     let mut connection = http1::Builder::new()
         .max_headers(bounds.header_fields)
         .max_buf_size(bounds.header_bytes.max(SMALLEST_BUFFER))
         .max_header_size(bounds.header_bytes)
         .half_close(false)
         .serve_connection(io, service);
-    let mut too_slow = false;
+    let (mut too_slow, mut resting) = (false, None);
     loop {
         tokio::select! {
             _ = &mut connection => break,
             order = line.ordered() => match order {
+                Order::Rest => {
+                    resting = line.rest();
+                    if resting.is_some() {
+                        Pin::new(&mut connection).graceful_shutdown();
+                    }
+                }
                 Order::Refuse if line.is_new() => break,
                 Order::Finish | Order::Refuse => Pin::new(&mut connection).graceful_shutdown(),
                 Order::HeaderTimeout => {
                     too_slow = true;
                     break;
                 }
-                Order::Abort => return,
+                Order::Abort => return None,
             }
         }
     }
-    let (stream, refusal, owes_body) = connection.into_parts().io.into_parts();
+    let parts = connection.into_parts();
+    let (stream, refusal, owes_body) = parts.io.into_parts();
+    if let Some(reads) = resting
+        && reads == line.pulse.reads()
+        && parts.read_buf.is_empty()
+        && refusal.is_none()
+    {
+        return Some(stream);
+    }
     let problem = match refusal {
         Some(refusal) => {
             door.malformed.inc();
@@ -81,8 +119,9 @@ async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
     };
     if problem.is_some() || owes_body {
         // On the heap: connections that end well do not carry it along.
-        Box::pin(refuse::end(door, line, &peer, stream, problem)).await;
+        Box::pin(refuse::end(door, line, peer, stream, problem)).await;
     }
+    None
 }
 
 async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
@@ -103,6 +142,7 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStre
         tokio::select! {
             _ = &mut connection => return,
             order = line.ordered() => match order {
+                Order::Rest => {}
                 Order::Finish => connection.as_mut().graceful_shutdown(),
                 Order::Refuse | Order::HeaderTimeout | Order::Abort => return,
             }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::connection;
 use super::line::{Line, Order, Patience};
 use super::watched::Arrivals;
-use crate::metrics::{ACCEPT_ERRORS, CONNECTIONS, MALFORMED};
+use crate::metrics::{ACCEPT_ERRORS, CONNECTIONS, MALFORMED, RESTING};
 use crate::plan::DrainPlan;
 use crate::worker::Desk;
 
@@ -34,6 +34,7 @@ pub struct Door {
     ended: Notify,
     lines: RefCell<Vec<Weak<Line>>>,
     connections: Gauge,
+    pub resting: Gauge,
     accept_errors: Counter,
     /// Where every connection's bytes arrive to be looked at.
     pub arrivals: Arrivals,
@@ -54,6 +55,7 @@ impl Door {
             ended: Notify::new(),
             lines: RefCell::default(),
             connections: metrics.gauge(&CONNECTIONS, &[&name]),
+            resting: metrics.gauge(&RESTING, &[&name]),
             accept_errors: metrics.counter(&ACCEPT_ERRORS, &[&name]),
             arrivals: Arrivals::default(),
             malformed: metrics.counter(&MALFORMED, &[&name, "malformed"]),

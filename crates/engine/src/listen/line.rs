@@ -15,6 +15,8 @@ use super::watched::Pulse;
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
+    /// Give memory back until the next request comes.
+    Rest,
     /// Finish what is under way, then close (GOAWAY on HTTP/2).
     Finish,
     /// What came is no request: answer what came before, say so, close.
@@ -50,6 +52,8 @@ pub struct Line {
     order: Cell<Option<Order>>,
     wake: Notify,
     http2: Cell<bool>,
+    /// Whether what came ends where a request ends.
+    is_between: Cell<bool>,
 }
 
 impl Line {
@@ -76,6 +80,20 @@ impl Line {
 
     pub fn is_idle(&self) -> bool {
         self.started.get() == self.finished.get()
+    }
+
+    /// Whether all that came belongs to whole requests.
+    pub fn set_between(&self, is_between: bool) {
+        self.is_between.set(is_between);
+    }
+
+    /// The connection may rest: how much was read until now. `None` when something has come.
+    pub fn rest(&self) -> Option<u64> {
+        if self.order.get() == Some(Order::Rest) {
+            self.order.set(None);
+        }
+        let rests = self.is_quiet() && self.is_between.get() && !self.pulse.write_stuck();
+        rests.then(|| self.pulse.reads())
     }
 
     /// True until the first request has come.
@@ -117,7 +135,10 @@ impl Line {
         let order = if waits_for_head {
             (seen.quiet >= patience.header_read).then_some(Order::HeaderTimeout)
         } else if self.is_idle() {
-            (seen.quiet >= patience.idle).then_some(Order::Finish)
+            // At the second look that finds nothing new, once.
+            let rests = !self.http2.get() && seen.quiet >= tick * 2 && seen.quiet < tick * 3;
+            let is_over = seen.quiet >= patience.idle;
+            if is_over { Some(Order::Finish) } else { rests.then_some(Order::Rest) }
         } else {
             let stuck = self.pulse.write_stuck() && seen.quiet >= patience.idle;
             stuck.then_some(Order::Abort)

@@ -124,6 +124,7 @@ impl Read for Watched {
         this.line.pulse.read();
         let came = arrived.filled();
         let good = framing.feed(came);
+        this.line.set_between(framing.is_between());
         buffer.put_slice(came.get(..good).unwrap_or_default());
         if framing.refused().is_none() {
             return Poll::Ready(result);

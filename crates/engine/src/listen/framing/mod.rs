@@ -96,6 +96,11 @@ impl Framing {
         self.refused
     }
 
+    /// True when nothing of a next request has come.
+    pub fn is_between(&self) -> bool {
+        self.state == State::Head && !self.head.begun && self.partial.is_empty()
+    }
+
     /// True while a request's body has not come to its end.
     pub fn owes_body(&self) -> bool {
         self.state != State::Head
@@ -112,7 +117,7 @@ impl Framing {
                 Ok(used) => at += used,
                 Err(refusal) => self.refused = Some(refusal),
             }
-            if self.state == State::Head && !self.head.begun && self.partial.is_empty() {
+            if self.is_between() {
                 good = at;
             }
         }
