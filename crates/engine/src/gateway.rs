@@ -2,9 +2,8 @@
 //!
 //! Reload is read -> decode -> plan -> build -> swap. Whatever fails, fails before anything changed.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,10 +13,11 @@ use portcullis_core::metrics::{Counter, Gauge, Metrics};
 use portcullis_core::{Clock, Task};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::listen::Listener;
 use crate::listen::socket::{self, Inherited};
 use crate::load::{Source, load};
 use crate::metrics::{CONFIG_INFO, DROPPED_LINES, RELOADS};
-use crate::plan::{LogPlan, Plan};
+use crate::plan::{DrainPlan, LogPlan, Plan};
 use crate::records::writer::{Destination, Writer};
 use crate::records::{AccessLog, Format};
 use crate::snapshot::{self, Snapshot};
@@ -100,8 +100,7 @@ pub struct Gateway {
     told: Told,
     source: Source,
     threads: Vec<Thread>,
-    /// Configured addresses and the ones that they really have (port 0).
-    listeners: Vec<(SocketAddr, SocketAddr)>,
+    listeners: Vec<Arc<Listener>>,
     log: Arc<AccessLog>,
     log_plan: LogPlan,
 }
@@ -120,12 +119,9 @@ impl Gateway {
         let metrics = Metrics::default();
         let log_plan = plan.log.clone();
         let log = open_log(&log_plan, &metrics).map_err(|error| cannot_log(&log_plan, &error))?;
-        let mut bound = HashMap::new();
-        let mut listeners = Vec::new();
+        let mut bound = Vec::new();
         for address in &plan.listeners {
-            let (real, sockets) = bind(*address, count, &mut inherited)?;
-            listeners.push((*address, real));
-            bound.insert(real, sockets);
+            bound.push(bind(*address, count, &mut inherited)?);
         }
         let (snapshot, tasks) =
             snapshot::build(Arc::new(plan), &clock, &metrics, Arc::clone(&log), None);
@@ -140,16 +136,17 @@ impl Gateway {
         let threads =
             spawn(count, &house).map_err(|error| format!("cannot start a worker: {error}"))?;
         let told = Told::new(&house);
-        let gateway = Self { house, told, source, threads, listeners, log, log_plan };
-        for (address, sockets) in bound {
-            gateway.listen(address, sockets).await;
+        let listeners = Vec::new();
+        let mut gateway = Self { house, told, source, threads, listeners, log, log_plan };
+        for (listener, sockets) in bound {
+            gateway.listen(listener, sockets).await;
         }
         Ok(gateway)
     }
 
     /// The addresses that clients can connect to now.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.listeners.iter().map(|(_, real)| *real)
+        self.listeners.iter().map(|listener| listener.address)
     }
 
     /// Opens the access log's file again.
@@ -189,17 +186,15 @@ impl Gateway {
             let new = open_log(&plan.log, &self.house.metrics);
             log = Some((plan.log.clone(), new.map_err(|error| cannot_log(&plan.log, &error))?));
         }
+        let mut gone = self.listeners.clone();
         let mut kept = Vec::new();
         let mut bound = Vec::new();
         for address in &plan.listeners {
-            let taken =
-                |known: &(SocketAddr, SocketAddr)| known.0 == *address && !kept.contains(known);
-            match self.listeners.iter().find(|known| taken(known)) {
-                Some(known) => kept.push(*known),
-                None => bound.push((
-                    *address,
-                    bind(*address, self.threads.len(), &mut Inherited::default())?,
-                )),
+            match gone.iter().position(|known| known.written == *address) {
+                Some(known) => kept.push(gone.remove(known)),
+                None => {
+                    bound.push(bind(*address, self.threads.len(), &mut Inherited::default())?);
+                }
             }
         }
         if let Some((plan, log)) = log {
@@ -213,19 +208,12 @@ impl Gateway {
             snapshot::build(Arc::new(plan), &house.clock, &house.metrics, log, Some(&old));
         house.snapshot.store(Arc::new(snapshot));
         start(tasks);
-        let closed: Vec<SocketAddr> = self
-            .listeners
-            .iter()
-            .filter(|known| !kept.contains(known))
-            .map(|known| known.1)
-            .collect();
         self.listeners = kept;
-        for (address, (real, sockets)) in bound {
-            self.listeners.push((address, real));
-            self.listen(real, sockets).await;
+        for (listener, sockets) in bound {
+            self.listen(listener, sockets).await;
         }
-        if !closed.is_empty() {
-            drop(self.shut(closed, drain).await); // connections leave in their own time
+        if !gone.is_empty() {
+            drop(self.shut(gone, drain).await); // connections leave in their own time
         }
         drop(old);
         self.told.configuration = Told::running(&self.house);
@@ -243,7 +231,7 @@ impl Gateway {
         self.announce_end();
         let drain = self.house.snapshot().plan.drain;
         tokio::time::sleep(drain.delay).await;
-        let all = self.addresses().collect();
+        let all = self.listeners.clone();
         for done in self.shut(all, drain).await {
             let _ = done.await;
         }
@@ -254,22 +242,25 @@ impl Gateway {
         self.log.writer().finish();
     }
 
-    async fn listen(&self, address: SocketAddr, sockets: Vec<std::net::TcpListener>) {
+    async fn listen(&mut self, listener: Arc<Listener>, sockets: Vec<TcpListener>) {
         for (thread, socket) in self.threads.iter().zip(sockets) {
-            let _ = thread.commands.send(Command::Listen { address, socket }).await;
+            let listener = Arc::clone(&listener);
+            let _ = thread.commands.send(Command::Listen { listener, socket }).await;
         }
+        self.listeners.push(listener);
     }
 
     async fn shut(
         &self,
-        addresses: Vec<SocketAddr>,
-        drain: crate::plan::DrainPlan,
+        listeners: Vec<Arc<Listener>>,
+        drain: DrainPlan,
     ) -> Vec<oneshot::Receiver<()>> {
+        listeners.iter().for_each(|listener| listener.begin_to_close());
         let mut all = Vec::new();
         for thread in &self.threads {
             let (done, waiting) = oneshot::channel();
-            let addresses = addresses.clone();
-            let _ = thread.commands.send(Command::Shut { addresses, drain, done }).await;
+            let listeners = listeners.clone();
+            let _ = thread.commands.send(Command::Shut { listeners, drain, done }).await;
             all.push(waiting);
         }
         all
@@ -286,9 +277,10 @@ fn bind(
     address: SocketAddr,
     count: usize,
     inherited: &mut Inherited,
-) -> Result<(SocketAddr, Vec<std::net::TcpListener>), String> {
-    socket::open(address, count, inherited)
-        .map_err(|error| format!("cannot listen on {address}: {error}"))
+) -> Result<(Arc<Listener>, Vec<TcpListener>), String> {
+    let (real, sockets) = socket::open(address, count, inherited)
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    Ok((Listener::new(address, real), sockets))
 }
 
 fn spawn(count: usize, house: &Arc<House>) -> io::Result<Vec<Thread>> {

@@ -1,7 +1,7 @@
 //! One thread, one single-threaded runtime, one share of every listener.
 
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::gateway::House;
-use crate::listen::Door;
+use crate::listen::{Door, Listener};
 use crate::plan::DrainPlan;
 use crate::snapshot::Snapshot;
 
@@ -21,12 +21,12 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// What the control thread tells a worker.
 pub enum Command {
     Listen {
-        address: SocketAddr,
+        listener: Arc<Listener>,
         socket: TcpListener,
     },
     /// Close these, and say when everybody has left.
     Shut {
-        addresses: Vec<SocketAddr>,
+        listeners: Vec<Arc<Listener>>,
         drain: DrainPlan,
         done: oneshot::Sender<()>,
     },
@@ -84,15 +84,18 @@ async fn serve(desk: Rc<Desk>, mut commands: mpsc::Receiver<Command>) {
         };
         match command {
             None => return,
-            Some(Command::Listen { address, socket }) => {
+            Some(Command::Listen { listener, socket }) => {
+                let address = listener.address;
                 match tokio::net::TcpListener::from_std(socket) {
-                    Ok(listener) => doors.push(Door::open(&desk, address, listener)),
+                    Ok(socket) => doors.push(Door::open(&desk, listener, socket)),
                     Err(error) => tracing::error!(%error, %address, "cannot listen"),
                 }
             }
-            Some(Command::Shut { addresses, drain, done }) => {
-                let (closing, open) =
-                    doors.drain(..).partition(|door| addresses.contains(&door.address));
+            Some(Command::Shut { listeners, drain, done }) => {
+                let goes = |door: &Rc<Door>| {
+                    listeners.iter().any(|listener| Arc::ptr_eq(listener, &door.listener))
+                };
+                let (closing, open) = doors.drain(..).partition(goes);
                 doors = open;
                 tokio::task::spawn_local(shut(closing, drain, done));
             }

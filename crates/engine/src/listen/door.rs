@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis_core::Peer;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::connection;
 use super::line::{Line, Order, Patience};
+use super::socket;
 use super::watched::Arrivals;
 use crate::metrics::{ACCEPT_ERRORS, CONNECTIONS, MALFORMED, RESTING};
 use crate::plan::DrainPlan;
@@ -22,15 +24,36 @@ use crate::worker::Desk;
 /// After a failure to accept (too many open files) the listener rests for this long.
 const REST: Duration = Duration::from_millis(100);
 
+/// A listener, as all threads know it.
+pub struct Listener {
+    /// What was configured, and what it really has (port 0).
+    pub written: SocketAddr,
+    pub address: SocketAddr,
+    closing: AtomicBool,
+}
+
+impl Listener {
+    pub fn new(written: SocketAddr, address: SocketAddr) -> Arc<Self> {
+        Arc::new(Self { written, address, closing: AtomicBool::default() })
+    }
+
+    /// From now on all workers' answers say `Connection: close`. Said before the first of them closes
+    /// its socket: who was refused by one worker finds none that does not know.
+    pub fn begin_to_close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
 /// A listener on one worker.
 pub struct Door {
-    pub address: SocketAddr,
+    pub listener: Arc<Listener>,
     name: Arc<str>,
     pub desk: Rc<Desk>,
     pub patience: Patience,
-    closing: Cell<bool>,
+    /// Until its socket is closed.
+    listening: Cell<bool>,
     close: Notify,
-    /// Woken when a connection has ended.
+    /// Woken when a connection has ended, or the listening.
     ended: Notify,
     lines: RefCell<Vec<Weak<Line>>>,
     connections: Gauge,
@@ -43,14 +66,14 @@ pub struct Door {
 }
 
 impl Door {
-    pub fn open(desk: &Rc<Desk>, address: SocketAddr, listener: TcpListener) -> Rc<Self> {
-        let (metrics, name) = (&desk.house.metrics, address.to_string());
+    pub fn open(desk: &Rc<Desk>, listener: Arc<Listener>, socket: TcpListener) -> Rc<Self> {
+        let (metrics, name) = (&desk.house.metrics, listener.address.to_string());
         let bounds = desk.snapshot().bounds;
         let door = Rc::new(Self {
-            address,
+            listener,
             desk: Rc::clone(desk),
             patience: Patience { header_read: bounds.header_read, idle: bounds.idle },
-            closing: Cell::default(),
+            listening: Cell::new(true),
             close: Notify::new(),
             ended: Notify::new(),
             lines: RefCell::default(),
@@ -62,20 +85,20 @@ impl Door {
             too_slow: metrics.counter(&MALFORMED, &[&name, "too_slow"]),
             name: Arc::from(name),
         });
-        tokio::task::spawn_local(Rc::clone(&door).accept(listener));
+        tokio::task::spawn_local(Rc::clone(&door).accept(socket));
         tokio::task::spawn_local(Rc::clone(&door).supervise());
         door
     }
 
-    /// True once nobody is let in any more: answers then say `Connection: close`.
+    /// True once it is about to let nobody in any more: answers then say `Connection: close`.
     pub fn is_closing(&self) -> bool {
-        self.closing.get()
+        self.listener.closing.load(Ordering::Acquire)
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener) {
+    async fn accept(self: Rc<Self>, socket: TcpListener) {
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = socket.accept() => accepted,
                 () = self.close.notified() => break,
             };
             match accepted {
@@ -87,12 +110,17 @@ impl Door {
                 }
             }
         }
-        // Whoever is already in the kernel's queue was promised a connection.
-        while let Some(Ok((stream, peer))) =
-            futures_util::FutureExt::now_or_never(listener.accept())
-        {
+        for (stream, peer) in socket::close(socket) {
             self.admit(stream, peer);
         }
+        self.listening.set(false);
+        self.ended.notify_one();
+    }
+
+    /// Nobody is here any more, and nobody comes.
+    fn is_empty(&self) -> bool {
+        self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
+        !self.listening.get() && self.lines.borrow().is_empty()
     }
 
     fn admit(self: &Rc<Self>, stream: TcpStream, address: SocketAddr) {
@@ -117,8 +145,7 @@ impl Door {
         let mut ticks = tokio::time::interval(tick);
         loop {
             ticks.tick().await;
-            self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
-            if self.closing.get() && self.lines.borrow().is_empty() {
+            if self.is_empty() {
                 return;
             }
             self.each(|line| line.check(tick, self.patience));
@@ -131,11 +158,10 @@ impl Door {
         }
     }
 
-    /// Lets nobody in any more and waits until everybody has left. Requests are answered with
-    /// `Connection: close`, connections that rest are kept for `grace`, and what is left at the
-    /// `deadline` is cut off.
+    /// After [`Listener::begin_to_close`]: lets nobody in any more and waits until everybody has left.
+    /// Requests are answered with `Connection: close`, connections that rest are kept for `grace`, and
+    /// what is left at the `deadline` is cut off.
     pub async fn shut(self: Rc<Self>, drain: DrainPlan) {
-        self.closing.set(true);
         self.close.notify_one();
         self.each(|line| {
             if line.is_http2() {
@@ -148,8 +174,7 @@ impl Door {
         let mut in_grace = true;
         loop {
             tokio::task::yield_now().await;
-            self.lines.borrow_mut().retain(|line| line.strong_count() > 0);
-            if self.lines.borrow().is_empty() {
+            if self.is_empty() {
                 return;
             }
             tokio::select! {

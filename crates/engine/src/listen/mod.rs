@@ -9,5 +9,5 @@ mod refuse;
 pub mod socket;
 mod watched;
 
-pub use door::Door;
+pub use door::{Door, Listener};
 pub use line::Line;

@@ -8,6 +8,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 
 /// Connections that may wait to be accepted, per worker.
 const BACKLOG: i32 = 1024;
@@ -54,6 +55,26 @@ pub fn open(
     Ok((real, sockets))
 }
 
+/// Closes a listener. Whoever is in its queue was promised a connection and comes back: the kernel is
+/// asked, since the runtime may not have heard of all of them yet.
+pub fn close(listener: tokio::net::TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let mut waiting = Vec::new();
+    // A queue has an end, also while others come.
+    for _ in 0..=BACKLOG {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream =
+                    stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                waiting.extend(stream.map(|stream| (stream, peer)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {} // it went again
+            Err(_) => break,
+        }
+    }
+    waiting
+}
+
 fn bind(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -73,6 +94,8 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
+
     use super::*;
 
     fn loopback() -> SocketAddr {
@@ -86,6 +109,27 @@ mod tests {
         assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
         let error = open(address, 2, &mut Inherited::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn whoever_connected_before_a_listener_closes_is_let_in() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let (address, mut sockets) = open(loopback(), 1, &mut Inherited::default()).unwrap();
+            let listener = tokio::net::TcpListener::from_std(sockets.remove(0)).unwrap();
+            let nobody =
+                std::future::poll_fn(|cx| Poll::Ready(listener.poll_accept(cx).is_pending()));
+            assert!(nobody.await);
+            // The runtime is busy and hears of neither.
+            let clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+            let waiting = close(listener);
+            let theirs = clients.each_ref().map(|client| client.local_addr().unwrap());
+            let known: Vec<_> = waiting.iter().map(|(_, peer)| *peer).collect();
+            assert_eq!(known, theirs);
+            assert!(std::net::TcpStream::connect(address).is_err());
+            waiting[0].0.writable().await.unwrap();
+            assert_eq!(waiting[0].0.try_write(b"hello").unwrap(), 5);
+        });
     }
 
     #[test]
