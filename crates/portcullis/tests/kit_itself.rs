@@ -16,9 +16,11 @@ use kit::client::{Ask, AskBody, Got, ask, raw};
 use kit::fields::Fields;
 use kit::issuer::{Issuer, Mood};
 use kit::load::Load;
+use kit::place::keep_port;
 use kit::script::{Answer, Content, Rule, When, wild};
 use kit::upstream::Upstream;
 use serde_json::{Value, json};
+use tokio::net::{TcpSocket, TcpStream};
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -91,6 +93,25 @@ fn answers_come_in_chunks_with_trailers_or_as_raw_bytes() {
         let got = answer(upstream.address, &get("/raw")).await;
         assert_eq!((got.status, got.text().as_str()), (203, "hi"));
         assert_eq!(got.headers.joined("x-a").as_deref(), Some("1, 2"));
+    });
+}
+
+#[test]
+fn a_port_that_is_kept_is_for_whoever_lets_it_be_used_again() {
+    run(async {
+        let (kept, port) = keep_port().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        for _ in 0..2 {
+            assert!(TcpStream::connect(address).await.is_err());
+            let socket = TcpSocket::new_v4().unwrap();
+            assert!(socket.bind(address).is_err(), "for nobody else");
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(address).unwrap();
+            let _listener = socket.listen(1).unwrap();
+            TcpStream::connect(address).await.unwrap();
+        }
+        drop(kept);
     });
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, Result};
+use tokio::net::TcpSocket;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -43,6 +44,17 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// A port for a gateway that is yet to start, and a socket that keeps it: bound, but not listening. The
+/// gateway can listen there, since both let the address be used again; to nobody else does the system give
+/// it, and who connects is refused.
+pub fn keep_port() -> Result<(TcpSocket, u16)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let port = socket.local_addr()?.port();
+    Ok((socket, port))
 }
 
 /// A socket on a port that the system chose. While it is held, nobody else can have the port.

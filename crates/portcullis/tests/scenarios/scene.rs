@@ -6,6 +6,7 @@ use std::net::TcpListener;
 
 use anyhow::{Context as _, Result, anyhow};
 use portcullis_config::Node;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use crate::collect::Found;
@@ -13,7 +14,7 @@ use crate::fill::{Variables, check_filled, names_of};
 use crate::kit::client::Connection;
 use crate::kit::gateway::Gateway;
 use crate::kit::issuer::Issuer;
-use crate::kit::place::{Place, hold_port};
+use crate::kit::place::{Place, hold_port, keep_port};
 use crate::kit::upstream::Upstream;
 use crate::language::{RuleSettings, Scenario, Step};
 use crate::outside::Marks;
@@ -33,6 +34,8 @@ pub struct Scene {
     pub place: Place,
     pub connections: RefCell<HashMap<String, Connection>>,
     pub background: HashMap<String, JoinHandle<Result<act::Outcome>>>,
+    /// Ports that nobody but the gateway gets.
+    _kept: Vec<TcpSocket>,
     /// Ports that somebody else has.
     _taken: Vec<TcpListener>,
 }
@@ -88,9 +91,11 @@ impl Scene {
         for length in names_of(&written, "long") {
             variables.set(&format!("long.{length}"), "x".repeat(length.parse()?));
         }
-        let mut taken = Vec::new();
+        let (mut kept, mut taken) = (Vec::new(), Vec::new());
         for name in names_of(&written, "port") {
-            variables.set(&format!("port.{name}"), hold_port()?.1.to_string());
+            let (socket, port) = keep_port()?;
+            variables.set(&format!("port.{name}"), port.to_string());
+            kept.push(socket);
         }
         for name in names_of(&written, "taken") {
             let (listener, port) = hold_port()?;
@@ -106,6 +111,7 @@ impl Scene {
             place,
             connections: RefCell::default(),
             background: HashMap::new(),
+            _kept: kept,
             _taken: taken,
         })
     }
