@@ -297,7 +297,7 @@ impl Value {
     }
 }
 
-fn no_items(value: Value) -> Error {
+pub(super) fn no_items(value: Value) -> Error {
     Error::typ(value, "something with items (array or object)")
 }
 

@@ -35,6 +35,7 @@ mod order;
 mod parse;
 mod pattern;
 mod plan;
+mod pointer;
 mod program;
 mod reads;
 mod value;

@@ -2,19 +2,21 @@
 //! what is checked here is what a service reads next (RFC 8259, and RFC 7493 section 2.3 for keys).
 
 use super::number;
+use super::pointer::{Key, pointer};
 use super::value::{Data, Members, Text, Value};
 
 /// How deep a JSON text may nest.
 const DEPTH_READ: usize = 64;
 
 /// Why a text is no JSON, and where: `offset` in bytes from 0, `line` and `column` (in characters)
-/// from 1.
+/// from 1, and the JSON Pointer (RFC 6901) of the value in which that is; at most 200 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message} at line {line}, column {column}")]
 pub struct ParseError {
     pub offset: usize,
     pub line: usize,
     pub column: usize,
+    pub pointer: String,
     pub message: String,
 }
 
@@ -29,23 +31,31 @@ impl Value {
             Err(error) => {
                 let valid = text.get(..error.valid_up_to()).unwrap_or_default();
                 let valid = std::str::from_utf8(valid).unwrap_or_default();
-                Err(located(valid, valid.len(), "a byte that is not UTF-8".to_owned()))
+                let message = "a byte that is not UTF-8".to_owned();
+                Err(located(valid, valid.len(), &way_to_end(valid), message))
             }
         }
     }
 
     /// As [`parse`](Self::parse), of text that is known to be UTF-8.
     pub fn parse_str(text: &str) -> Result<Self, ParseError> {
-        let mut reader = Reader { text, at: 0 };
-        reader.document().map_err(|message| located(text, reader.at, message))
+        let mut reader = Reader { text, at: 0, way: Vec::new() };
+        reader.document().map_err(|message| located(text, reader.at, &reader.way, message))
     }
 }
 
-fn located(text: &str, offset: usize, message: String) -> ParseError {
+fn located(text: &str, offset: usize, way: &[Key], message: String) -> ParseError {
     let before = text.get(..offset).unwrap_or(text);
     let line = 1 + before.bytes().filter(|byte| *byte == b'\n').count();
     let column = 1 + before.rsplit('\n').next().map_or(0, |last| last.chars().count());
-    ParseError { offset, line, column, message }
+    ParseError { offset, line, column, pointer: pointer(way), message }
+}
+
+/// In which value a text ends, unless something else is wrong with it before.
+fn way_to_end(text: &str) -> Vec<Key> {
+    let mut reader = Reader { text, at: 0, way: Vec::new() };
+    let _ = reader.document(); // what is read of it is of no use
+    if reader.at == text.len() { reader.way } else { Vec::new() }
 }
 
 type Read<T> = Result<T, String>;
@@ -54,6 +64,8 @@ type Read<T> = Result<T, String>;
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// After an error, the value in which it is: the innermost part of the way first.
+    way: Vec<Key>,
 }
 
 impl<'a> Reader<'a> {
@@ -93,6 +105,12 @@ impl<'a> Reader<'a> {
         let taken = self.peek() == Some(byte);
         self.at += usize::from(taken);
         taken
+    }
+
+    #[cold]
+    fn inside(&mut self, key: Key, why: String) -> String {
+        self.way.push(key);
+        why
     }
 
     fn word(&mut self, word: &str, data: Data) -> Read<Value> {
@@ -140,7 +158,8 @@ impl<'a> Reader<'a> {
             return Ok(Value::from_items(items));
         }
         loop {
-            items.push(self.value(depth)?);
+            let item = self.value(depth);
+            items.push(item.map_err(|why| self.inside(Key::Item(items.len()), why))?);
             self.space();
             if self.take(b']') {
                 return Ok(Value::from_items(items));
@@ -169,13 +188,16 @@ impl<'a> Reader<'a> {
             if !self.take(b':') {
                 return Err(format!("`:` was expected, not {}", self.found()));
             }
-            let value = self.value(depth)?;
+            let value = self.value(depth);
+            let value = value.map_err(|why| self.inside(Key::Member(name.clone()), why))?;
             let (index, earlier) = members.insert_full(name, value);
             if earlier.is_some() {
                 self.at = place;
-                let name = members.get_index(index).map_or("", |(name, _)| name);
+                let name = members.get_index(index).map(|(name, _)| name.clone());
+                let name = name.unwrap_or_default();
                 let shown: String = name.chars().take(40).collect();
-                return Err(format!("the key {shown:?} stands twice"));
+                let why = format!("the key {shown:?} stands twice");
+                return Err(self.inside(Key::Member(name), why));
             }
             self.space();
             if self.take(b'}') {

@@ -10,6 +10,7 @@ use jaq_core::{Compiler, Ctx, Vars};
 use super::budget::{STEP, charge};
 use super::native::{Compiled, Plain, functions};
 use super::plan::{self, Plan, Stop};
+use super::pointer::pointer;
 use super::value::{Data, Error, Value};
 use super::{OUTPUT_LIMIT, budget, check, write};
 
@@ -56,8 +57,23 @@ pub struct CompileError {
 /// Why a run gave no value. Fit for a client: at most 200 characters, and of the body no more than
 /// short scalars.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct RunError(String);
+#[error("{message}")]
+pub struct RunError {
+    message: String,
+    pointer: String,
+}
+
+impl RunError {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), pointer: String::new() }
+    }
+
+    /// What of the input was being mapped, as far as it is known: a JSON Pointer (RFC 6901) of at most 200
+    /// bytes, empty for the whole.
+    pub fn pointer(&self) -> &str {
+        &self.pointer
+    }
+}
 
 /// A compiled program, shared by workers.
 pub struct Program {
@@ -143,7 +159,7 @@ impl Program {
             .map(|(name, used)| if *used { scope.variable(name) } else { Value::NULL })
             .collect();
         let (result, enough) = budget::with(budget::RUN, || self.only(input, values));
-        if enough { result } else { Err(RunError(budget::SPENT.to_owned())) }
+        if enough { result } else { Err(RunError::new(budget::SPENT)) }
     }
 
     /// Runs a condition: allowed is exactly one output that is `true`.
@@ -163,22 +179,22 @@ impl Program {
             Engine::Plan(plan) => plan::run(plan, &variables, input, &mut take),
             Engine::Jaq(compiled) => jaq(compiled, variables, input, &mut take),
         };
-        if let Err(Stop::Failed(error)) = ended {
-            return Err(RunError(message(error)));
+        if let Err(Stop::Failed(failure)) = ended {
+            let pointer = pointer(&failure.at);
+            return Err(RunError { message: message(failure.error), pointer });
         }
-        let none = || RunError("the mapping gave no value, and one is needed".to_owned());
+        let none = || RunError::new("the mapping gave no value, and one is needed");
         let value = found.ok_or_else(none)?;
         if several {
-            return Err(RunError("the mapping gave several values, and one is needed".to_owned()));
+            return Err(RunError::new("the mapping gave several values, and one is needed"));
         }
-        write::fits(&value, OUTPUT_LIMIT).map_err(|unfit| {
-            RunError(match unfit {
-                write::Unfit::TooLarge => format!("the result is larger than {OUTPUT_LIMIT} bytes"),
-                write::Unfit::NotFinite => {
-                    "the result has a number that is not finite, as of a division by zero"
-                        .to_owned()
-                }
-            })
+        write::fits(&value, OUTPUT_LIMIT).map_err(|unfit| match unfit {
+            write::Unfit::TooLarge => {
+                RunError::new(format!("the result is larger than {OUTPUT_LIMIT} bytes"))
+            }
+            write::Unfit::NotFinite => RunError::new(
+                "the result has a number that is not finite, as of a division by zero",
+            ),
         })?;
         Ok(value)
     }

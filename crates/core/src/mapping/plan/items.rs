@@ -3,6 +3,7 @@
 use super::run::{Env, collected};
 use super::{Plan, Stop};
 use crate::mapping::order::{Keyed, by_keys, grouped, items};
+use crate::mapping::pointer::Key;
 use crate::mapping::value::Value;
 
 #[derive(Clone, Copy)]
@@ -29,8 +30,11 @@ impl Order {
 }
 
 pub(super) fn ordered(order: Order, by: &Plan, env: Env<'_>, input: &Value) -> Result<Value, Stop> {
-    let items = items(input)?.iter();
-    let keyed = items.map(|item| Ok((collected(by, env, item.clone())?, item.clone())));
+    let items = items(input)?.iter().enumerate();
+    let keyed = items.map(|(at, item)| {
+        let keys = collected(by, env, item.clone());
+        Ok((keys.map_err(|stop| stop.inside(|| Key::Item(at)))?, item.clone()))
+    });
     let keyed: Vec<Keyed> = keyed.collect::<Result<_, Stop>>()?;
     let best = match order {
         Order::Min => {

@@ -15,6 +15,7 @@ mod functions;
 mod items;
 mod place;
 mod run;
+mod stop;
 mod update;
 
 use jaq_core::load::parse::Term;
@@ -22,12 +23,13 @@ use jaq_core::ops::{Cmp, Math};
 use jaq_core::path::Opt;
 
 use super::native::Compiled;
-use super::value::{Error, Value};
+use super::value::Value;
 use functions::{Binary, Unary};
 use items::Order;
 
 pub(super) use compile::compile;
 pub(super) use run::run;
+pub(super) use stop::Stop;
 
 type Node<'a> = Term<&'a str>;
 
@@ -138,19 +140,6 @@ pub(super) enum Part {
 
 /// A call that jaq runs: it reads its input, and no variable.
 pub(super) type Leaf = Box<Compiled>;
-
-/// Why a walk ended early.
-pub(super) enum Stop {
-    Failed(Error),
-    /// Whoever takes the values has enough of them.
-    Enough,
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
 
 /// Takes the values of a [`Many`].
 pub(super) type Sink<'s> = &'s mut dyn FnMut(Value) -> Result<(), Stop>;

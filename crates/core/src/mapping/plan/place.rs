@@ -8,8 +8,10 @@ use smallvec::SmallVec;
 
 use super::run::{Env, one};
 use super::{One, Part, Sink, Step, Stop};
+use crate::mapping::access::no_items;
 use crate::mapping::arithmetic::Outcome;
 use crate::mapping::budget::{STEP, charge};
+use crate::mapping::pointer::Key;
 use crate::mapping::value::{Data, Value};
 
 pub(super) struct Place<'p> {
@@ -54,7 +56,28 @@ pub(super) fn member(name: &str, value: Value) -> Outcome {
     }
 }
 
+/// What a place adds to the way of what stands there.
+pub(super) enum Way {
+    Key(Key),
+    /// It is a part that begins where the whole does.
+    Same,
+    Unknown,
+}
+
 impl Place<'_> {
+    pub(super) fn way(&self) -> Way {
+        match &self.part {
+            Known::Member(name) => Way::Key(Key::Member((*name).into())),
+            Known::Index(Value(Data::Text(name))) => Way::Key(Key::Member(name.clone())),
+            Known::Index(Value(Data::Number(at))) => {
+                let at = at.as_isize().and_then(|at| usize::try_from(at).ok());
+                at.map_or(Way::Unknown, |at| Way::Key(Key::Item(at)))
+            }
+            Known::Slice(None, _) => Way::Same,
+            Known::Index(_) | Known::Slice(..) | Known::Items => Way::Unknown,
+        }
+    }
+
     /// What stands there; of items, the whole.
     pub(super) fn take(&self, value: Value) -> Outcome {
         match &self.part {
@@ -84,27 +107,48 @@ impl Place<'_> {
     }
 }
 
+/// The way along these places, put around what went wrong behind them.
+#[cold]
+pub(super) fn around(places: &[Place<'_>], stop: Stop) -> Stop {
+    places.iter().rev().fold(stop, |stop, place| match place.way() {
+        Way::Key(key) => stop.inside(|| key),
+        Way::Same => stop,
+        Way::Unknown => stop.somewhere(),
+    })
+}
+
 /// Hands on everything at a path below `value`. What is in the way of an optional part is passed over.
 pub(super) fn follow(places: &[Place<'_>], value: Value, sink: Sink<'_>) -> Result<(), Stop> {
     let mut value = value;
     for (at, place) in places.iter().enumerate() {
+        let before = || places.get(..at).unwrap_or_default();
         if !place.takes_all() {
             value = match (place.take(value), place.opt) {
                 (Ok(found), _) => found,
                 (Err(_), Opt::Optional) => return Ok(charge(STEP)?),
-                (Err(error), Opt::Essential) => return Err(error.into()),
+                (Err(error), Opt::Essential) => return Err(around(before(), error.into())),
             };
             continue;
         }
         let rest = places.get(at + 1..).unwrap_or_default();
-        for item in value.values() {
-            match (item, place.opt) {
-                (Ok(item), _) => follow(rest, item, sink)?,
-                (Err(_), Opt::Optional) => charge(STEP)?,
-                (Err(error), Opt::Essential) => return Err(error.into()),
+        let ended = match (&value.0, place.opt) {
+            (Data::Array(array), _) => array.items.iter().enumerate().try_for_each(|(at, item)| {
+                charge(STEP)?;
+                follow(rest, item.clone(), sink).map_err(|stop| stop.inside(|| Key::Item(at)))
+            }),
+            (Data::Object(object), _) => {
+                // `empty` is `{}[]`, so that going nowhere costs something too.
+                charge(STEP)?;
+                object.members.iter().try_for_each(|(name, item)| {
+                    charge(STEP)?;
+                    let inside = || Key::Member(name.clone());
+                    follow(rest, item.clone(), sink).map_err(|stop| stop.inside(inside))
+                })
             }
-        }
-        return Ok(());
+            (_, Opt::Optional) => Ok(charge(STEP)?),
+            (_, Opt::Essential) => Err(no_items(value.clone()).into()),
+        };
+        return ended.map_err(|stop| around(before(), stop));
     }
-    sink(value)
+    sink(value).map_err(|stop| around(places, stop))
 }

@@ -4,7 +4,7 @@ use jaq_core::ValT as _;
 
 use super::functions::text as literal;
 use super::items::ordered;
-use super::place::{follow, member, places};
+use super::place::{around, follow, member, places};
 use super::update::update;
 use super::{Literal, Many, Name, One, Part, Plan, Sink, Step, Stop, Variable};
 use crate::mapping::arithmetic::join;
@@ -82,7 +82,7 @@ fn finds(
 
 pub(super) fn each(plan: &Plan, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), Stop> {
     match plan {
-        Plan::One(plan) => sink(one(plan, env, input)?),
+        Plan::One(plan) => sink(one(plan, env, input)?).map_err(|stop| stop.below(plan)),
         Plan::Many(plan) => many(plan, env, input, sink),
     }
 }
@@ -92,7 +92,10 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
         Many::Empty => Ok(charge(STEP)?),
         Many::Path(base, steps) => {
             let whole = input.clone();
-            each(base, env, input, &mut |value| follow(&places(steps, env, &whole)?, value, sink))
+            each(base, env, input, &mut |value| {
+                let places = places(steps, env, &whole).map_err(Stop::somewhere)?;
+                follow(&places, value, sink)
+            })
         }
         Many::Comma(left, right) => {
             charge(STEP)?;
@@ -102,9 +105,12 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
         Many::Pipe(left, right) => {
             each(left, env, input, &mut |value| each(right, env, value, sink))
         }
-        Many::Bind(left, right) => each(left, env, input.clone(), &mut |value| {
-            env.with(value, |env| each(right, env, input.clone(), sink))
-        }),
+        Many::Bind(left, right) => {
+            let (ended, beyond) = apart(left, env, input.clone(), &mut |value| {
+                env.with(value, |env| each(right, env, input.clone(), sink))
+            });
+            beyond.map_or(ended, Err)
+        }
         Many::Alternative(left, right) => {
             let mut found = false;
             each(left, env, input.clone(), &mut |value| {
@@ -118,19 +124,39 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
             each(if holds { then } else { otherwise }, env, input, sink)
         }
         Many::Try(plan, catch) => attempt(plan, catch, env, input, sink),
-        Many::Select(condition) => each(condition, env, input.clone(), &mut |holds| {
-            if holds.as_bool() { sink(input.clone()) } else { Ok(charge(STEP)?) }
-        }),
+        Many::Select(condition) => {
+            let (ended, beyond) = apart(condition, env, input.clone(), &mut |holds| {
+                if holds.as_bool() { sink(input.clone()) } else { Ok(charge(STEP)?) }
+            });
+            beyond.map_or(ended, Err)
+        }
         Many::First(plan) => {
             let mut first = None;
             finds(plan, env, input, |value| {
                 first = Some(value);
                 Ok(true)
             })?;
-            first.map_or(Ok(()), sink)
+            first.map_or(Ok(()), sink).map_err(Stop::somewhere)
         }
-        Many::Leaf(leaf) => jaq(leaf, Vec::new(), input, sink),
+        Many::Leaf(leaf) => jaq(leaf, Vec::new(), input, sink).map_err(Stop::somewhere),
     }
+}
+
+/// Hands on the values of a plan, and keeps apart what fails beyond them.
+fn apart(
+    plan: &Plan,
+    env: Env<'_>,
+    input: Value,
+    sink: Sink<'_>,
+) -> (Result<(), Stop>, Option<Stop>) {
+    let mut beyond = None;
+    let ended = each(plan, env, input, &mut |value| {
+        sink(value).map_err(|stop| {
+            beyond = Some(stop);
+            Stop::Enough
+        })
+    });
+    (ended, beyond)
 }
 
 /// Only what `plan` fails with is caught, not what fails in those who take its values.
@@ -141,17 +167,12 @@ fn attempt(
     input: Value,
     sink: Sink<'_>,
 ) -> Result<(), Stop> {
-    let mut beyond = None;
-    let ended = each(plan, env, input, &mut |value| {
-        sink(value).map_err(|stop| {
-            beyond = Some(stop);
-            Stop::Enough
-        })
-    });
-    match (beyond, ended) {
-        (Some(stop), _) => Err(stop),
-        (None, Err(Stop::Failed(error))) => each(catch, env, error.into_val(), sink),
-        (None, ended) => ended,
+    match apart(plan, env, input, sink) {
+        (_, Some(stop)) => Err(stop.somewhere()),
+        (Err(Stop::Failed(failure)), None) => {
+            each(catch, env, failure.error.into_val(), sink).map_err(Stop::somewhere)
+        }
+        (ended, None) => ended,
     }
 }
 
@@ -167,15 +188,24 @@ pub(super) fn one(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop>
             let mut value = one(base, env, input.clone())?;
             // Most paths have one part, which needs no computing.
             if let [Step { part: Part::Member(name), .. }] = steps.as_slice() {
-                return Ok(member(name, value)?);
+                return member(name, value).map_err(|error| Stop::from(error).below(base));
             }
-            for place in places(steps, env, &input)? {
-                value = place.take(value)?;
+            let places = places(steps, env, &input)?;
+            for (at, place) in places.iter().enumerate() {
+                let before = || places.get(..at).unwrap_or_default();
+                let found = place.take(value);
+                value = found.map_err(|error| around(before(), error.into()).below(base))?;
             }
             value
         }
-        One::Negated(plan) => (-one(plan, env, input)?)?,
-        One::Pipe(left, right) => one(right, env, one(left, env, input)?)?,
+        One::Negated(plan) => {
+            let negated = -one(plan, env, input)?;
+            negated.map_err(|error| Stop::from(error).below(plan))?
+        }
+        One::Pipe(left, right) => {
+            let value = one(left, env, input)?;
+            one(right, env, value).map_err(|stop| stop.below(left))?
+        }
         One::Bind(left, right) => {
             let value = one(left, env, input.clone())?;
             env.with(value, |env| one(right, env, input))?
@@ -185,8 +215,8 @@ pub(super) fn one(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop>
             if value.as_bool() { value } else { one(right, env, input)? }
         }
         One::Math(left, operation, right) => {
-            let left = one(left, env, input.clone())?;
-            operation.run(left, one(right, env, input)?)?
+            let result = operation.run(one(left, env, input.clone())?, one(right, env, input)?);
+            result.map_err(|error| Stop::from(error).between(left, right))?
         }
         One::Compare(left, operation, right) => {
             let left = one(left, env, input.clone())?;
@@ -209,7 +239,9 @@ pub(super) fn one(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop>
 fn whole(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
     Ok(match plan {
         One::Try(plan, catch) => match one(plan, env, input) {
-            Err(Stop::Failed(error)) => one(catch, env, error.into_val())?,
+            Err(Stop::Failed(failure)) => {
+                one(catch, env, failure.error.into_val()).map_err(Stop::somewhere)?
+            }
             ended => ended?,
         },
         One::Reduce(items, start, step) => {
@@ -217,7 +249,9 @@ fn whole(plan: &One, env: Env<'_>, input: Value) -> Result<Value, Stop> {
             each(items, env, input, &mut |item| {
                 charge(STEP)?;
                 let before = std::mem::take(&mut state);
-                state = env.with(item, |env| one(step, env, before))?;
+                // What fails in the state fails at the item.
+                let after = env.with(item, |env| one(step, env, before));
+                state = after.map_err(Stop::somewhere)?;
                 Ok(())
             })?;
             state

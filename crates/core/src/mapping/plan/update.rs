@@ -1,15 +1,19 @@
 //! Changes in place: `path = f`, `path |= f`, `path += f`, `path //= f` and `del(path)`, on paths
 //! whose parts are constants or variables.
 
+use std::cell::{Cell, RefCell};
+
 use jaq_core::ValT as _;
 use jaq_core::ops::Math;
 use jaq_core::val::ValX;
 
-use super::place::{Place, places};
+use super::place::{Place, Way, places};
 use super::run::{Env, each, one};
+use super::stop::Failure;
 use super::{One, Plan, Step, Stop};
 use crate::mapping::budget::{STEP, charge};
-use crate::mapping::value::Value;
+use crate::mapping::pointer::Key;
+use crate::mapping::value::{Data, Value};
 
 /// What becomes of a value at a path.
 pub(in crate::mapping) enum Change {
@@ -35,8 +39,9 @@ pub(super) fn update(
             one(one_, env, input.clone())?
         }
     };
-    let result = walk(&places, input, &|old| match change {
-        Change::Each(plan) => outcomes(plan, env, old, takes_all),
+    let walk = Walk { at: RefCell::default() };
+    let result = walk.along(&places, input, &|old| match change {
+        Change::Each(plan) => walk.outcomes(plan, env, old, takes_all),
         Change::Set(_) => vec![Ok(computed.clone())],
         Change::Math(math, _) => vec![math.run(old, computed.clone()).map_err(Into::into)],
         Change::Otherwise(_) => {
@@ -44,34 +49,68 @@ pub(super) fn update(
         }
     });
     result.map_err(|stop| match stop.get_err() {
-        Ok(error) => Stop::Failed(error),
+        Ok(error) => Stop::Failed(Box::new(Failure { error, at: walk.at.take() })),
         Err(_) => Stop::Enough,
     })
 }
 
-/// What a plan gives for a value, all or the first, with the error last that ended it.
-fn outcomes(plan: &Plan, env: Env<'_>, old: Value, all: bool) -> Vec<ValX<'static, Value>> {
-    let mut values = Vec::new();
-    let ended = each(plan, env, old, &mut |value| {
-        charge(STEP)?;
-        values.push(Ok(value));
-        if all { Ok(()) } else { Err(Stop::Enough) }
-    });
-    if let Err(Stop::Failed(error)) = ended {
-        values.push(Err(error.into()));
-    }
-    values
+type Changed = ValX<'static, Value>;
+
+/// One update, and where it failed: the innermost part of the way first. jaq's errors have no room for it.
+struct Walk {
+    at: RefCell<Vec<Key>>,
 }
 
-fn walk(
-    places: &[Place<'_>],
-    value: Value,
-    change: &dyn Fn(Value) -> Vec<ValX<'static, Value>>,
-) -> ValX<'static, Value> {
-    let Some((place, rest)) = places.split_first() else {
-        return Ok(value);
-    };
-    place.update(value, |old| {
-        if rest.is_empty() { change(old) } else { vec![walk(rest, old, change)] }.into_iter()
-    })
+impl Walk {
+    /// What a plan gives for a value, all or the first, with the error last that ended it.
+    fn outcomes(&self, plan: &Plan, env: Env<'_>, old: Value, all: bool) -> Vec<Changed> {
+        let mut values = Vec::new();
+        let ended = each(plan, env, old, &mut |value| {
+            charge(STEP)?;
+            values.push(Ok(value));
+            if all { Ok(()) } else { Err(Stop::Enough) }
+        });
+        if let Err(Stop::Failed(failure)) = ended {
+            self.at.replace(failure.at);
+            values.push(Err(failure.error.into()));
+        }
+        values
+    }
+
+    fn along(
+        &self,
+        places: &[Place<'_>],
+        value: Value,
+        change: &dyn Fn(Value) -> Vec<Changed>,
+    ) -> Changed {
+        let Some((place, rest)) = places.split_first() else {
+            return Ok(value);
+        };
+        let is_array = matches!(value.0, Data::Array(_));
+        let begun = Cell::new(0);
+        let result = place.update(value, |old| {
+            begun.set(begun.get() + 1);
+            self.at.borrow_mut().clear();
+            let changed =
+                if rest.is_empty() { change(old) } else { vec![self.along(rest, old, change)] };
+            changed.into_iter()
+        });
+        if result.is_err() {
+            self.leave(place, begun.get(), is_array);
+        }
+        result
+    }
+
+    /// What went wrong at a place, at the last item of those that were begun.
+    #[cold]
+    fn leave(&self, place: &Place<'_>, begun: usize, is_array: bool) {
+        let mut at = self.at.borrow_mut();
+        match (begun.checked_sub(1), place.way()) {
+            (Some(last), _) if place.takes_all() && is_array => at.push(Key::Item(last)),
+            (Some(_), Way::Key(key)) => at.push(key),
+            (Some(_), Way::Same) => {}
+            // What is there cannot be changed, or nobody knows which of its members could not.
+            (None, _) | (_, Way::Unknown) => at.clear(),
+        }
+    }
 }
