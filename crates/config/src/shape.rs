@@ -27,6 +27,11 @@ impl<T> Spanned<T> {
     pub fn new(value: T, span: Span) -> Self {
         Self { value, span, masked: None, style: Style::Plain }
     }
+
+    /// Whether it was filled in from the environment, so that it may be a secret.
+    pub fn is_filled_in(&self) -> bool {
+        self.masked.is_some()
+    }
 }
 
 impl<T: fmt::Display> Spanned<T> {

@@ -1,33 +1,123 @@
-//! What an exchange tells to mappings (`$jwt`, `$path`, ...) and to string templates.
+//! What an exchange tells to mappings (`$jwt`, `$path`, ...) and to string templates: on its worker, or
+//! on another thread by a copy ([`Seen`]).
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::time::UNIX_EPOCH;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::exchange::{Exchange, query_pairs};
+use http::request::Parts;
+
+use crate::exchange::{Claims, Consumer, Exchange, Params, query_pairs};
 use crate::mapping::{Scope, Value};
+use crate::path::CanonicalPath;
 use crate::template::{Lookup, Reference};
 
 /// The variables of every program, without the `$`.
-pub const VARIABLES: [&str; 6] = ["jwt", "consumer", "headers", "query", "path", "request"];
+pub const VARIABLES: [&str; 7] = ["jwt", "consumer", "headers", "query", "path", "request", "env"];
 
-impl Scope for Exchange {
-    fn variable(&self, name: &str) -> Value {
+/// What programs and templates see of an exchange.
+#[derive(Clone, Copy)]
+struct Facts<'a> {
+    request: &'a Parts,
+    path: &'a CanonicalPath,
+    params: &'a Params,
+    jwt: Option<&'a Claims>,
+    consumer: Option<&'a Consumer>,
+    client_ip: IpAddr,
+    request_id: &'a str,
+    time: SystemTime,
+}
+
+/// A copy of what programs and templates see of an exchange, for a thread that has not the exchange.
+pub struct Seen {
+    /// Method, URI and headers.
+    pub request: Parts,
+    path: CanonicalPath,
+    params: Params,
+    jwt: Option<Arc<Claims>>,
+    consumer: Option<Arc<Consumer>>,
+    client_ip: IpAddr,
+    request_id: Arc<str>,
+    time: SystemTime,
+}
+
+const _: () = {
+    const fn can_be_sent<T: Send + 'static>() {}
+    can_be_sent::<Seen>();
+};
+
+impl Exchange {
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.facts().param(name)
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.facts().header(name)
+    }
+
+    /// A copy of what programs and templates see.
+    pub fn seen(&self) -> Seen {
+        let mut request = http::Request::new(()).into_parts().0;
+        request.method = self.request.method.clone();
+        request.uri = self.request.uri.clone();
+        request.headers = self.request.headers.clone();
+        Seen {
+            request,
+            path: self.path.clone(),
+            params: self.params.clone(),
+            jwt: self.jwt.clone(),
+            consumer: self.consumer.clone(),
+            client_ip: self.client_ip,
+            request_id: Arc::clone(&self.record.request_id),
+            time: self.record.time,
+        }
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            request: &self.request,
+            path: &self.path,
+            params: &self.params,
+            jwt: self.jwt.as_deref(),
+            consumer: self.consumer.as_deref(),
+            client_ip: self.client_ip,
+            request_id: &self.record.request_id,
+            time: self.record.time,
+        }
+    }
+}
+
+impl Seen {
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            request: &self.request,
+            path: &self.path,
+            params: &self.params,
+            jwt: self.jwt.as_deref(),
+            consumer: self.consumer.as_deref(),
+            client_ip: self.client_ip,
+            request_id: &self.request_id,
+            time: self.time,
+        }
+    }
+}
+
+impl<'a> Facts<'a> {
+    fn variable(self, name: &str) -> Value {
         match name {
-            "jwt" => self.jwt.as_ref().map_or(Value::NULL, |claims| {
+            "jwt" => self.jwt.map_or(Value::NULL, |claims| {
                 let claims = claims.all.iter();
                 Value::object(claims.map(|(name, value)| (name.as_str(), Value::json(value))))
             }),
-            "consumer" => self.consumer.as_ref().map_or(Value::NULL, |consumer| {
+            "consumer" => self.consumer.map_or(Value::NULL, |consumer| {
                 let tier = consumer.tier.as_deref().map_or(Value::NULL, Value::text);
-                Value::object([
-                    ("name".to_owned(), Value::text(&consumer.name)),
-                    ("tier".to_owned(), tier),
-                ])
+                Value::object([("name", Value::text(&consumer.name)), ("tier", tier)])
             }),
             "headers" => Value::object(self.request.headers.keys().map(|name| {
                 let value = self.header(name.as_str()).map_or(Value::NULL, Value::text);
-                (name.as_str().to_owned(), value)
+                (name.as_str(), value)
             })),
             // Of two with one name the first, as `{query.NAME}` and a rule's key read it.
             "query" => {
@@ -38,48 +128,79 @@ impl Scope for Exchange {
                 pairs.retain(|(name, _)| known.insert(name.clone()));
                 Value::object(pairs)
             }
-            "path" => Value::object(
-                self.params.iter().map(|(name, value)| (name.to_string(), Value::text(value))),
-            ),
+            "path" => {
+                Value::object(self.params.iter().map(|(name, value)| (name, Value::text(value))))
+            }
             "request" => {
                 let facts = ["id", "method", "path", "client_ip"];
                 let facts = facts.map(|field| (field, Value::text(&self.fact(field))));
-                let since = self.record.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = self.time.duration_since(UNIX_EPOCH).unwrap_or_default();
                 let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
                 Value::object(facts.into_iter().chain([("time", Value::integer(seconds))]))
             }
             _ => Value::NULL,
         }
     }
-}
 
-impl Exchange {
-    fn fact(&self, field: &str) -> Cow<'_, str> {
+    fn param(self, name: &str) -> Option<&'a str> {
+        self.params.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    fn header(self, name: &str) -> Option<&'a str> {
+        self.request.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    fn fact(self, field: &str) -> Cow<'a, str> {
         match field {
-            "id" => Cow::Borrowed(&self.record.request_id),
+            "id" => Cow::Borrowed(self.request_id),
             "method" => Cow::Borrowed(self.request.method.as_str()),
             "path" => Cow::Borrowed(self.path.as_str()),
             _ => Cow::Owned(self.client_ip.to_string()),
         }
     }
-}
 
-impl Lookup for Exchange {
-    fn lookup<'a>(&'a self, reference: &Reference) -> Option<Cow<'a, str>> {
+    fn lookup(self, reference: &Reference) -> Option<Cow<'a, str>> {
         match reference {
             Reference::Path(name) => self.param(name).map(Cow::Borrowed),
-            Reference::Jwt(path) => self.jwt.as_ref()?.text(path),
+            Reference::Jwt(path) => self.jwt?.text(path),
             Reference::Header(name) => self.header(name).map(Cow::Borrowed),
-            Reference::Query(name) => self.query(name).map(Cow::Owned),
+            Reference::Query(name) => {
+                let mut pairs = query_pairs(self.request.uri.query().unwrap_or_default());
+                pairs.find_map(|(key, value)| (*key == **name).then_some(Cow::Owned(value)))
+            }
             Reference::Consumer(field) => {
-                let consumer = self.consumer.as_ref()?;
+                let consumer = self.consumer?;
                 let tier = || consumer.tier.as_deref();
                 let value = if &**field == "name" { Some(&*consumer.name) } else { tier() };
                 value.map(Cow::Borrowed)
             }
             Reference::Request(field) => Some(self.fact(field)),
-            // What other calls answered is known to their plan only.
-            Reference::Call(..) => None,
+            // What other calls answered is known to their plan only, and `env` to the template itself.
+            Reference::Call(..) | Reference::Env(_) => None,
         }
+    }
+}
+
+impl Scope for Exchange {
+    fn variable(&self, name: &str) -> Value {
+        self.facts().variable(name)
+    }
+}
+
+impl Lookup for Exchange {
+    fn lookup<'a>(&'a self, reference: &Reference) -> Option<Cow<'a, str>> {
+        self.facts().lookup(reference)
+    }
+}
+
+impl Scope for Seen {
+    fn variable(&self, name: &str) -> Value {
+        self.facts().variable(name)
+    }
+}
+
+impl Lookup for Seen {
+    fn lookup<'a>(&'a self, reference: &Reference) -> Option<Cow<'a, str>> {
+        self.facts().lookup(reference)
     }
 }

@@ -140,20 +140,6 @@ impl Exchange {
         }
     }
 
-    pub fn param(&self, name: &str) -> Option<&str> {
-        self.params.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.request.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// The first query parameter of this name, decoded (`+` is a space).
-    pub fn query(&self, name: &str) -> Option<String> {
-        query_pairs(self.request.uri.query().unwrap_or_default())
-            .find_map(|(key, value)| (key == name).then_some(value))
-    }
-
     /// Keeps `guard` until the last byte of the answer has left or the client is gone: what its
     /// `Drop` undoes is undone in every case.
     pub fn guard(&mut self, guard: impl Any) {

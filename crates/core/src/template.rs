@@ -3,8 +3,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::env::Env;
 
 /// Everything but RFC 3986's unreserved characters, for paths and queries.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -44,6 +47,8 @@ pub enum Reference {
     Request(Box<str>),
     /// A part of another call's answer, by dotted path; all of it when the path is empty.
     Call(Box<str>, Box<str>),
+    /// What the configuration lists of the environment.
+    Env(Box<str>),
 }
 
 impl Reference {
@@ -76,6 +81,7 @@ impl fmt::Display for Reference {
             Self::Request(field) => write!(f, "{{request.{field}}}"),
             Self::Call(name, path) if path.is_empty() => write!(f, "{{{name}}}"),
             Self::Call(name, path) => write!(f, "{{{name}.{path}}}"),
+            Self::Env(name) => write!(f, "{{env.{name}}}"),
         }
     }
 }
@@ -102,6 +108,19 @@ pub struct TemplateError {
 enum Part {
     Text(Box<str>),
     Value(Reference),
+    /// What is known at load, and shown by its name only.
+    Known(Reference, Box<str>),
+}
+
+/// What templates may refer to, beside what every request has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Words<'w> {
+    /// The `{name}`s of the route's path.
+    pub path: &'w [Arc<str>],
+    /// Calls whose answers can be referred to.
+    pub calls: &'w [&'w str],
+    /// What `{env.NAME}` may name.
+    pub env: Option<&'w Env>,
 }
 
 /// A parsed template.
@@ -115,34 +134,14 @@ impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.parts.iter().try_for_each(|part| match part {
             Part::Text(text) => f.write_str(text),
-            Part::Value(reference) => write!(f, "{reference}"),
+            Part::Value(reference) | Part::Known(reference, _) => write!(f, "{reference}"),
         })
     }
 }
 
 impl Template {
-    /// A template for a path with, perhaps, a query. `{{` and `}}` are braces. `names` are the
-    /// path's.
-    pub fn parse(text: &str, names: &[impl AsRef<str>]) -> Result<Self, TemplateError> {
-        Self::parse_for(Place::Path, text, names)
-    }
-
-    /// As [`parse`](Self::parse), for another place.
-    pub fn parse_for(
-        place: Place,
-        text: &str,
-        names: &[impl AsRef<str>],
-    ) -> Result<Self, TemplateError> {
-        Self::parse_among(place, text, names, &[])
-    }
-
-    /// The same, where the answers of other `calls` can be referred to as well.
-    pub fn parse_among(
-        place: Place,
-        text: &str,
-        names: &[impl AsRef<str>],
-        calls: &[&str],
-    ) -> Result<Self, TemplateError> {
+    /// A template for a place. `{{` and `}}` are braces.
+    pub fn parse(place: Place, text: &str, words: &Words<'_>) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -161,15 +160,22 @@ impl Template {
                 let hint = Some("write {{ or }} for a brace".to_owned());
                 return Err(TemplateError { offset, message, hint });
             };
-            let value = reference(name, names, calls).map_err(|(message, hint)| TemplateError {
+            let value = reference(name, words).map_err(|(message, hint)| TemplateError {
                 offset: offset + 1,
                 message,
                 hint: Some(hint),
             })?;
+            let known = match &value {
+                Reference::Env(name) => words.env.and_then(|env| env.get(name)),
+                _ => None,
+            };
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal).into()));
             }
-            parts.push(Part::Value(value));
+            parts.push(match known {
+                Some(known) => Part::Known(value, known.into()),
+                None => Part::Value(value),
+            });
             rest = after;
         }
         literal.push_str(rest);
@@ -184,11 +190,11 @@ impl Template {
         self.references().next().is_none()
     }
 
-    /// What it refers to, in order.
+    /// What of a request it refers to, in order.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.parts.iter().filter_map(|part| match part {
             Part::Value(reference) => Some(reference),
-            Part::Text(_) => None,
+            Part::Text(_) | Part::Known(..) => None,
         })
     }
 
@@ -198,60 +204,58 @@ impl Template {
         let mut out = String::new();
         let mut in_path = self.place == Place::Path;
         for part in &self.parts {
-            match part {
+            let (reference, value) = match part {
                 Part::Text(text) => {
                     in_path = in_path && !text.contains('?');
                     match self.place {
                         Place::Query => out.extend(utf8_percent_encode(text, RESERVED)),
                         Place::Path | Place::Header => out.push_str(text),
                     }
+                    continue;
                 }
-                Part::Value(reference) => {
-                    let usable =
-                        |value: &Cow<'_, str>| !in_path || !matches!(&**value, "" | "." | "..");
-                    let value = values.lookup(reference).filter(usable);
-                    let value = value.ok_or_else(|| MissingReference(reference.clone()))?;
-                    let encoded = match self.place {
-                        Place::Path | Place::Query => RESERVED,
-                        Place::Header => CONTROLS,
-                    };
-                    out.extend(utf8_percent_encode(&value, encoded));
-                }
-            }
+                Part::Value(reference) => (reference, values.lookup(reference)),
+                Part::Known(reference, value) => (reference, Some(Cow::Borrowed(&**value))),
+            };
+            let usable = |value: &Cow<'_, str>| !in_path || !matches!(&**value, "" | "." | "..");
+            let value = value.filter(usable).ok_or_else(|| MissingReference(reference.clone()))?;
+            let encoded = match self.place {
+                Place::Path | Place::Query => RESERVED,
+                Place::Header => CONTROLS,
+            };
+            out.extend(utf8_percent_encode(&value, encoded));
         }
         Ok(out)
     }
 }
 
 /// What a name refers to, or what is wrong with it and a hint.
-fn reference(
-    name: &str,
-    names: &[impl AsRef<str>],
-    calls: &[&str],
-) -> Result<Reference, (String, String)> {
-    let forms = "jwt.CLAIM, header.NAME, query.NAME, consumer.name, .tier and request.id, .method, \
-                 .path, .client_ip";
+fn reference(name: &str, words: &Words<'_>) -> Result<Reference, (String, String)> {
+    let forms = "jwt.CLAIM, header.NAME, query.NAME, consumer.name, .tier, env.NAME and request.id, \
+                 .method, .path, .client_ip";
     match name.split_once('.') {
         None if RESERVED_NAMES.contains(&name) => Err((
             format!("{{{name}}} says not which part of it is meant"),
             format!("there are {forms}"),
         )),
-        None if names.iter().any(|known| known.as_ref() == name) => {
-            Ok(Reference::Path(name.into()))
-        }
-        None if calls.contains(&name) => Ok(Reference::Call(name.into(), "".into())),
-        Some((call, path)) if calls.contains(&call) && path.split('.').all(|it| !it.is_empty()) => {
+        None if words.path.iter().any(|known| **known == *name) => Ok(Reference::Path(name.into())),
+        None if words.calls.contains(&name) => Ok(Reference::Call(name.into(), "".into())),
+        Some((call, path))
+            if words.calls.contains(&call) && path.split('.').all(|it| !it.is_empty()) =>
+        {
             Ok(Reference::Call(call.into(), path.into()))
         }
         None => {
-            let known: Vec<_> =
-                names.iter().map(|known| format!("{{{}}}", known.as_ref())).collect();
+            let known: Vec<_> = words.path.iter().map(|known| format!("{{{known}}}")).collect();
             let hint = match known.as_slice() {
                 [] => "it has no names; write one as /users/{id}".to_owned(),
                 known => format!("it has {}", known.join(", ")),
             };
             Err((format!("the route's path has no {{{name}}}"), hint))
         }
+        Some(("env", name)) if words.env.is_some_and(|env| env.get(name).is_some()) => {
+            Ok(Reference::Env(name.into()))
+        }
+        Some(("env", name)) => Err(words.env.unwrap_or(&Env::default()).unlisted(name)),
         Some(_) => Reference::parse(name)
             .ok_or_else(|| (format!("{{{name}}} is unknown"), format!("there are {forms}"))),
     }
@@ -275,13 +279,24 @@ mod tests {
         Values(text.to_owned())
     }
 
+    fn parse(place: Place, text: &str) -> Result<Template, TemplateError> {
+        let mut env = Env::default();
+        env.list("REGION", "eu/1", true);
+        let words = Words { path: &["id".into()], env: Some(&env), ..Words::default() };
+        Template::parse(place, text, &words)
+    }
+
+    fn path(text: &str) -> Template {
+        parse(Place::Path, text).unwrap()
+    }
+
     fn header(text: &str) -> Template {
-        Template::parse_for(Place::Header, text, &["id"]).unwrap()
+        parse(Place::Header, text).unwrap()
     }
 
     #[test]
     fn values_are_encoded_for_where_they_land() {
-        let template = Template::parse("/users/{id}/x?y={id}", &["id"]).unwrap();
+        let template = path("/users/{id}/x?y={id}");
         assert_eq!(
             template.render(&values("a/b?c%\r\n")).unwrap(),
             "/users/a%2Fb%3Fc%25%0D%0A/x?y=a%2Fb%3Fc%25%0D%0A"
@@ -289,9 +304,9 @@ mod tests {
         for value in ["..", ".", ""] {
             assert!(template.render(&values(value)).is_err());
         }
-        let query = Template::parse("/x?y={id}", &["id"]).unwrap();
+        let query = path("/x?y={id}");
         assert_eq!(query.render(&values("")).unwrap(), "/x?y=");
-        let missing = Template::parse("/{jwt.sub}", &["id"]).unwrap().render(&values("x"));
+        let missing = path("/{jwt.sub}").render(&values("x"));
         assert_eq!(missing.unwrap_err().to_string(), "{jwt.sub} has no value in this request");
     }
 
@@ -304,7 +319,7 @@ mod tests {
 
     #[test]
     fn mistakes_have_a_place_and_a_hint() {
-        let error = |text| Template::parse(text, &["id"]).unwrap_err();
+        let error = |text| parse(Place::Path, text).unwrap_err();
         for (text, offset, hint) in [
             ("/users/{name}", 8, "it has {id}"),
             ("/users/{id", 7, "write {{ or }} for a brace"),
@@ -316,15 +331,13 @@ mod tests {
             ("/{header.a b}", 2, "there are jwt.CLAIM"),
             ("/{request.body}", 2, "there are jwt.CLAIM"),
             ("/{}", 2, "it has {id}"),
+            ("/{env.STAGE}", 2, "it lists REGION"),
         ] {
             let error = error(text);
             assert_eq!(error.offset, offset, "{text}");
             assert!(error.hint.unwrap().starts_with(hint), "{text}");
         }
-        assert_eq!(
-            Template::parse("/{{x}}", &["id"]).unwrap().render(&values("")).unwrap(),
-            "/{x}"
-        );
+        assert_eq!(path("/{{x}}").render(&values("")).unwrap(), "/{x}");
     }
 
     #[test]
@@ -341,20 +354,30 @@ mod tests {
 
     #[test]
     fn a_template_knows_what_it_refers_to() {
-        let template = Template::parse("/{id}?p={query.page}", &["id"]).unwrap();
+        let template = path("/{id}?p={query.page}");
         let references: Vec<_> = template.references().map(ToString::to_string).collect();
         assert_eq!(references, ["{id}", "{query.page}"]);
         assert!(!template.is_constant());
-        assert!(Template::parse("/a", &["id"]).unwrap().is_constant());
-        let header = Template::parse("/{header.X-Id}/{request.client_ip}", &["id"]).unwrap();
+        assert!(path("/a").is_constant());
+        let header = path("/{header.X-Id}/{request.client_ip}");
         let references: Vec<_> = header.references().map(ToString::to_string).collect();
         assert_eq!(references, ["{header.x-id}", "{request.client_ip}"]);
+    }
+
+    #[test]
+    fn what_is_known_of_the_environment_is_filled_in_and_never_shown() {
+        let template = path("/{env.REGION}/{id}");
+        assert_eq!(template.render(&values("x")).unwrap(), "/eu%2F1/x");
+        assert_eq!(template.to_string(), "/{env.REGION}/{id}");
+        assert_eq!(template.references().count(), 1);
+        let error = Template::parse(Place::Path, "/{env.REGION}", &Words::default()).unwrap_err();
+        assert!(error.hint.unwrap().contains("env: { REGION: \"${REGION}\" }"));
     }
 
     proptest! {
         #[test]
         fn no_value_changes_a_paths_shape(value in ".*") {
-            let template = Template::parse("/a/{id}/b/{id}?x={id}", &["id"]).unwrap();
+            let template = path("/a/{id}/b/{id}?x={id}");
             if let Ok(text) = template.render(&Values(value)) {
                 prop_assert_eq!(text.matches('/').count(), 4);
                 prop_assert_eq!(text.matches(['?', '#']).count(), 1);
@@ -372,7 +395,7 @@ mod tests {
 
         #[test]
         fn any_text_is_a_template_or_a_mistake_in_it(text in "[{}a-z./?]{0,20}") {
-            if let Err(error) = Template::parse(&text, &["id"]) {
+            if let Err(error) = parse(Place::Path, &text) {
                 prop_assert!(error.offset <= text.len());
             }
         }

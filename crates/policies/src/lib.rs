@@ -5,6 +5,7 @@
 
 pub mod api_key;
 pub mod authorize;
+mod beside;
 mod bodies;
 mod coding;
 pub mod consumers;
@@ -42,5 +43,5 @@ pub fn codes() -> Vec<&'static Code> {
 
 /// Every metric that a policy writes.
 pub fn metrics() -> Vec<&'static Metric> {
-    [issuers::METRICS, rate_limit::METRICS, stores::METRICS].concat()
+    [issuers::METRICS, rate_limit::METRICS, stores::METRICS, transform::METRICS].concat()
 }

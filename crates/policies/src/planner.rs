@@ -9,7 +9,8 @@ use http::request::Parts;
 use portcullis_config::{Diagnostics, Named, Node, Sources, Span, Spanned, did_you_mean};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
-use portcullis_core::{Build, LocalBoxFuture, Policy, headers};
+use portcullis_core::template::{Place, Template, Words};
+use portcullis_core::{Build, Env, LocalBoxFuture, Policy, headers};
 
 use crate::consumers::Consumers;
 use crate::issuers::IssuerPlan;
@@ -26,6 +27,7 @@ pub struct Shared {
     pub issuers: Plans<IssuerPlan>,
     pub tiers: Plans<TierPlan>,
     pub stores: Plans<StorePlan>,
+    pub env: Arc<Env>,
     pub mappings: Mappings,
     pub consumers: Arc<Consumers>,
 }
@@ -126,7 +128,13 @@ impl<'a> Planner<'a> {
 
     /// A program, compiled; its mistakes are shown where they stand in the file.
     pub fn program(&mut self, text: &Spanned<String>) -> Option<Program> {
-        program(text, &VARIABLES, self.sources, self.out)
+        program(text, &VARIABLES, &self.shared.env, self.sources, self.out)
+    }
+
+    /// A string template over the route's path.
+    pub fn template(&mut self, place: Place, text: &Spanned<String>) -> Option<Template> {
+        let (path, env) = (self.route.params.as_slice(), Some(&*self.shared.env));
+        template(place, text, &Words { path, calls: &[], env }, self.sources, self.out)
     }
 }
 
@@ -152,19 +160,54 @@ pub fn identity_name(name: &str, span: Span, out: &mut Diagnostics) -> Option<He
 pub fn program(
     text: &Spanned<String>,
     variables: &[&'static str],
+    env: &Arc<Env>,
     sources: &Sources,
     out: &mut Diagnostics,
 ) -> Option<Program> {
-    Program::compile(text, variables)
+    let compiled = Program::compile(text, variables).and_then(|program| program.with_env(env));
+    compiled
         .map_err(|errors| {
             for error in errors {
-                let problem = out.error(text.inside(sources, error.offset), error.message);
-                if let Some(hint) = error.hint {
-                    problem.hint(hint);
-                }
+                complain(text, error.offset, error.message, error.hint, sources, out);
             }
         })
         .ok()
+}
+
+/// Reads a string template; its mistake is shown where it stands in the file.
+pub fn template(
+    place: Place,
+    text: &Spanned<String>,
+    words: &Words<'_>,
+    sources: &Sources,
+    out: &mut Diagnostics,
+) -> Option<Template> {
+    Template::parse(place, text, words)
+        .map_err(|error| complain(text, error.offset, error.message, error.hint, sources, out))
+        .ok()
+}
+
+fn complain(
+    text: &Spanned<String>,
+    offset: usize,
+    message: String,
+    hint: Option<String>,
+    sources: &Sources,
+    out: &mut Diagnostics,
+) {
+    let complaint = out.error(text.inside(sources, offset), message);
+    if let Some(hint) = hint {
+        complaint.hint(hint);
+    }
+}
+
+/// What the configuration lists of the environment. What it lists and could not be understood is known
+/// too, so that nobody complains of its users.
+pub fn plan_env(all: &Named<Spanned<String>>) -> Env {
+    let mut env = Env::default();
+    all.broken().iter().for_each(|name| env.list(name, "", false));
+    all.iter().for_each(|it| env.list(&it.name, &it.value, it.value.is_filled_in()));
+    env
 }
 
 /// A block that was understood and compiled: everything but the live parts.

@@ -32,6 +32,8 @@ type Node<'a> = Term<&'a str>;
 pub(super) struct Facts<'a> {
     /// Names of variables that occur, with `$`; also those that it binds itself.
     pub variables: BTreeSet<&'a str>,
+    /// The names in `$env.NAME`.
+    pub env: Vec<&'a str>,
     pub reads: Reads<'a>,
 }
 
@@ -102,11 +104,11 @@ fn weigh<'a>(tokens: &[Token<&'a str>], above: usize) -> Result<(), &'a str> {
 pub(super) fn check(text: &str) -> Result<Facts<'_>, Vec<CompileError>> {
     let tokens = Lexer::new(text).lex().unwrap_or_default();
     let term = Parser::new(&tokens).parse(Parser::term).unwrap_or_default();
-    let mut check =
-        Check { text, scope: Vec::new(), variables: BTreeSet::new(), errors: Vec::new() };
+    let (scope, variables, env, errors) = Default::default();
+    let mut check = Check { text, scope, variables, env, errors };
     check.walk(&term);
     if check.errors.is_empty() {
-        Ok(Facts { variables: check.variables, reads: Reads::of(&term) })
+        Ok(Facts { variables: check.variables, env: check.env, reads: Reads::of(&term) })
     } else {
         Err(check.errors)
     }
@@ -124,6 +126,7 @@ struct Check<'a> {
     text: &'a str,
     scope: Vec<Local<'a>>,
     variables: BTreeSet<&'a str>,
+    env: Vec<&'a str>,
     errors: Vec<CompileError>,
 }
 
@@ -139,6 +142,13 @@ impl<'a> Check<'a> {
             Term::Call(name, arguments) => self.call(name, arguments),
             Term::Var(name) => {
                 self.variables.insert(name);
+            }
+            Term::Path(base, path) if matches!(**base, Term::Var("$env")) => {
+                if let Some((Part::Index(Term::Str(None, name)), _)) = path.0.first()
+                    && let [StrPart::Str(name)] = name.as_slice()
+                {
+                    self.env.push(name);
+                }
             }
             _ => {}
         }

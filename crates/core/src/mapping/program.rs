@@ -1,6 +1,7 @@
 //! Programs: compiled once when the configuration is loaded, run once per request.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
 
 use jaq_core::compile::Undefined;
 use jaq_core::load::{Arena, Error as LoadError, File, Loader, parse::Def};
@@ -13,6 +14,7 @@ use super::plan::{self, Plan, Stop};
 use super::pointer::pointer;
 use super::value::{Data, Error, Value};
 use super::{OUTPUT_LIMIT, budget, check, write};
+use crate::env::Env;
 
 /// jaq's parser and compiler recurse over a program; so they get a stack of their own, in bytes.
 const COMPILER_STACK: usize = 16 * 1024 * 1024;
@@ -83,6 +85,10 @@ pub struct Program {
     reads_input: bool,
     /// The input's members that it reads, when it names all of them.
     members: Option<Vec<String>>,
+    /// What `$env` is, when it uses that.
+    env: Option<Arc<Env>>,
+    /// The names in `$env.NAME`, and where they stand.
+    env_names: Vec<(String, usize)>,
 }
 
 enum Engine {
@@ -125,7 +131,28 @@ impl Program {
             reads_input: facts.reads.whole || !facts.reads.members.is_empty(),
             members: (!facts.reads.whole)
                 .then(|| facts.reads.members.into_iter().map(str::to_owned).collect()),
+            env: None,
+            env_names: facts
+                .env
+                .into_iter()
+                .map(|name| (name.to_owned(), offset_of(text, name)))
+                .collect(),
         })
+    }
+
+    /// The program with what its `$env` is, of which it may name nothing else.
+    pub fn with_env(mut self, env: &Arc<Env>) -> Result<Self, Vec<CompileError>> {
+        let unlisted = self.env_names.iter().filter(|(name, _)| env.get(name).is_none());
+        let errors = unlisted.map(|(name, offset)| {
+            let (message, hint) = env.unlisted(name);
+            CompileError { offset: *offset, message, hint: Some(hint) }
+        });
+        let errors: Vec<_> = errors.collect();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        self.env = self.uses("env").then(|| Arc::clone(env));
+        Ok(self)
     }
 
     /// Whether the program mentions this variable (named without the `$`).
@@ -156,7 +183,11 @@ impl Program {
         let values: Vec<Value> = self
             .variables
             .iter()
-            .map(|(name, used)| if *used { scope.variable(name) } else { Value::NULL })
+            .map(|(name, used)| match (used, &self.env) {
+                (false, _) => Value::NULL,
+                (true, Some(env)) if name == "env" => env.value(),
+                (true, _) => scope.variable(name),
+            })
             .collect();
         let (result, enough) = budget::with(budget::RUN, || self.only(input, values));
         if enough { result } else { Err(RunError::new(budget::SPENT)) }
@@ -181,7 +212,8 @@ impl Program {
         };
         if let Err(Stop::Failed(failure)) = ended {
             let pointer = pointer(&failure.at);
-            return Err(RunError { message: message(failure.error), pointer });
+            let message = message(failure.error, self.env.as_deref());
+            return Err(RunError { message, pointer });
         }
         let none = || RunError::new("the mapping gave no value, and one is needed");
         let value = found.ok_or_else(none)?;
@@ -348,13 +380,16 @@ fn shape(name: &str, arguments: usize) -> String {
 }
 
 /// A step's error as a client may read it. What the program itself says with `error` is shown as it
-/// is; of values, what their short form shows.
-fn message(error: Error) -> String {
-    let short = format!("{error:#}");
+/// is; of values, what their short form shows. Where the program has secrets, no value is shown.
+fn message(error: Error, env: Option<&Env>) -> String {
+    let secret = env.is_some_and(Env::has_secrets);
+    let shown = |it: &dyn Display| if secret { format!("{it:-#}") } else { format!("{it:#}") };
+    let short = shown(&error);
     let value = error.into_val();
-    let own = format!("{value:#}") == short;
-    match &value.0 {
-        Data::Text(text) if own => bounded(text),
+    let own = shown(&value) == short;
+    match (&value.0, env) {
+        (Data::Text(text), Some(env)) if own => bounded(&env.mask(text)),
+        (Data::Text(text), None) if own => bounded(text),
         _ => bounded(&short),
     }
 }

@@ -54,6 +54,7 @@ pub(super) struct Object {
 const SHORT: usize = 16;
 
 /// A string: a short one in place, a longer one shared, which can grow while nobody else holds it.
+/// Every member that is looked up or put somewhere hashes and compares its name: hence `inline`.
 #[derive(Clone)]
 pub(super) enum Text {
     Short(ArrayString<SHORT>),
@@ -92,6 +93,7 @@ impl Default for Text {
 }
 
 impl PartialEq for Text {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
@@ -114,6 +116,7 @@ impl Ord for Text {
 impl Deref for Text {
     type Target = str;
 
+    #[inline]
     fn deref(&self) -> &str {
         match self {
             Self::Short(text) => text,
@@ -129,6 +132,7 @@ impl Borrow<str> for Text {
 }
 
 impl Hash for Text {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         (**self).hash(state);
     }
@@ -363,11 +367,13 @@ fn sorted(x: &Members, y: &Members) -> Ordering {
 }
 
 /// `{}` is the value's JSON text. `{:#}` is fit for a message to a client: a short scalar as it
-/// is, a longer one cut, and no content of arrays and objects.
+/// is, a longer one cut, and no content of arrays and objects. `{:-#}` says of what kind it is.
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.alternate() {
-            return f.write_str(&write::short(self));
+        match (f.alternate(), f.sign_minus()) {
+            (true, true) => return f.write_str(write::kind(self)),
+            (true, false) => return f.write_str(&write::short(self)),
+            (false, _) => {}
         }
         let mut out = Vec::new();
         write::value(self, &mut out);

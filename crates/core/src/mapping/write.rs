@@ -103,12 +103,23 @@ pub(super) fn short(value: &Value) -> String {
     };
     let cut = |text: &str| text.chars().take(SHOWN).collect::<String>();
     match &value.0 {
-        Data::Array(_) => "an array".to_owned(),
-        Data::Object(_) => "an object".to_owned(),
+        Data::Array(_) | Data::Object(_) => kind(value).to_owned(),
         Data::Text(text) if text.chars().nth(SHOWN).is_some() => {
             scalar(&Value::string(format!("{}...", cut(text))))
         }
         _ => cut(&scalar(value)),
+    }
+}
+
+/// What a message shows of a value that may be a secret.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match &value.0 {
+        Data::Null => "null",
+        Data::Bool(_) => "a boolean",
+        Data::Number(_) => "a number",
+        Data::Text(_) => "a string",
+        Data::Array(_) => "an array",
+        Data::Object(_) => "an object",
     }
 }
 

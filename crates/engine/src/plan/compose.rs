@@ -12,7 +12,7 @@ use portcullis_core::template::{Place, RESERVED_NAMES, Reference, Template};
 use portcullis_policies::planner::program;
 use portcullis_upstream::Statuses;
 
-use super::targets::{Desk, TargetPlan, known};
+use super::targets::{Desk, TargetPlan, known, path_template, template};
 use crate::router::parse_method;
 use crate::settings::{CallSettings, ComposeSettings};
 
@@ -77,7 +77,7 @@ pub fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<Target
         desk.out.error(settings.partial_status.span, "it is 200-299 or 500-599, but not 206");
         sound = false;
     }
-    let body = program(&settings.body, &VARIABLES, desk.sources, desk.out);
+    let body = program(&settings.body, &VARIABLES, desk.env, desk.sources, desk.out);
     let mut calls: Vec<CallPlan> = calls.into_iter().collect::<Option<_>>()?;
     for call in &mut calls {
         call.after = after(call, &names);
@@ -137,7 +137,7 @@ fn call(
         words.push(item);
     }
     let to = known(&settings.to, desk);
-    let path = path(&settings.path, &words, desk);
+    let path = path_template(&settings.path, &words, desk);
     let sent: Vec<_> = settings
         .headers
         .iter()
@@ -150,7 +150,7 @@ fn call(
         desk.out.error(settings.method.span, message);
     }
     let mut compile = |text: &Option<Spanned<String>>| match text {
-        Some(text) => program(text, &VARIABLES, desk.sources, desk.out).map(Some),
+        Some(text) => program(text, &VARIABLES, desk.env, desk.sources, desk.out).map(Some),
         None => Some(None),
     };
     let (body, when, items) =
@@ -235,33 +235,6 @@ fn without_effect(settings: &CallSettings, desk: &mut Desk<'_>) {
             desk.out.error(span, format!("`{key}` has no effect without `for_each`"));
         }
     }
-}
-
-fn path(text: &Spanned<String>, words: &[&str], desk: &mut Desk<'_>) -> Option<Template> {
-    if !text.starts_with('/') {
-        let message = format!("`{}` is no path", text.shown());
-        desk.out.error(text.span, message).hint("begin it with a slash");
-        return None;
-    }
-    template(Place::Path, text, words, desk)
-}
-
-fn template(
-    place: Place,
-    text: &Spanned<String>,
-    words: &[&str],
-    desk: &mut Desk<'_>,
-) -> Option<Template> {
-    let params = desk.pattern.map(crate::router::Pattern::names).unwrap_or_default();
-    Template::parse_among(place, text, params, words)
-        .map_err(|error| {
-            let span = text.inside(desk.sources, error.offset);
-            let complaint = desk.out.error(span, error.message);
-            if let Some(hint) = error.hint {
-                complaint.hint(hint);
-            }
-        })
-        .ok()
 }
 
 /// The calls that one refers to: in its templates, and by what its programs read.

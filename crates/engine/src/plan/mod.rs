@@ -100,6 +100,7 @@ pub struct Plan {
 pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Plan> {
     let file = FileSettings::decode(root, out)?;
     let mut files = Vec::new();
+    let env = Arc::new(portcullis_policies::planner::plan_env(&file.env));
     let shared = Shared {
         issuers: portcullis_policies::issuers::plan_issuers(
             &file.issuers,
@@ -111,7 +112,8 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
             &mut Reader { out, sources, files: &mut files },
         ),
         consumers: Arc::default(),
-        mappings: portcullis_policies::transform::plan_mappings(&file.mappings),
+        mappings: portcullis_policies::transform::plan_mappings(&file.mappings, &env, sources, out),
+        env,
     };
     let consumers = portcullis_policies::consumers::plan_consumers(
         &file.consumers,

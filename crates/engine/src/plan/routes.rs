@@ -70,6 +70,7 @@ impl Desk<'_> {
             file,
             pattern: pattern.as_ref(),
             identity,
+            env: &self.shared.env,
             sources: self.sources,
             out: &mut *self.out,
         };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use portcullis_config::{Diagnostics, Sources, Spanned, did_you_mean};
-use portcullis_core::template::Template;
-use portcullis_core::{CanonicalPath, Reply};
-use portcullis_policies::planner::runs;
+use portcullis_core::template::{Place, Template, Words};
+use portcullis_core::{CanonicalPath, Env, Reply};
+use portcullis_policies::planner::{self, runs};
 
 use super::compose::{ComposePlan, compose};
 use crate::router::Pattern;
@@ -86,6 +86,7 @@ pub struct Desk<'a> {
     pub file: &'a FileSettings,
     pub pattern: Option<&'a Pattern>,
     pub identity: Vec<HeaderName>,
+    pub env: &'a Arc<Env>,
     pub sources: &'a Sources,
     pub out: &'a mut Diagnostics,
 }
@@ -116,28 +117,31 @@ pub fn plan(route: &Spanned<RouteSettings>, desk: &mut Desk<'_>) -> Option<Targe
     }
 }
 
-/// A string template of this route; its mistakes are shown where they stand.
-fn template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
-    let names = desk.pattern.map(Pattern::names).unwrap_or_default();
-    Template::parse(text, names)
-        .map_err(|error| {
-            let problem = desk.out.error(text.inside(desk.sources, error.offset), error.message);
-            if let Some(hint) = error.hint {
-                problem.hint(hint);
-            }
-        })
-        .ok()
+/// A string template of this route, in which calls can be referred to.
+pub(super) fn template(
+    place: Place,
+    text: &Spanned<String>,
+    calls: &[&str],
+    desk: &mut Desk<'_>,
+) -> Option<Template> {
+    let path = desk.pattern.map(Pattern::names).unwrap_or_default();
+    let words = Words { path, calls, env: Some(desk.env) };
+    planner::template(place, text, &words, desk.sources, desk.out)
 }
 
 /// A template that is a path.
-fn path_template(text: &Spanned<String>, desk: &mut Desk<'_>) -> Option<Template> {
+pub(super) fn path_template(
+    text: &Spanned<String>,
+    calls: &[&str],
+    desk: &mut Desk<'_>,
+) -> Option<Template> {
     if !text.starts_with('/') {
         desk.out
             .error(text.span, format!("`{}` is no path", text.shown()))
             .hint("begin it with a slash");
         return None;
     }
-    template(text, desk)
+    template(Place::Path, text, calls, desk)
 }
 
 /// Complains about an upstream that is not there.
@@ -159,7 +163,7 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
     let path = match (&settings.path, &settings.strip_prefix) {
         (None, None) => Some(PathPlan::Same),
         (Some(text), None) => {
-            path_template(text, desk).map(|path| PathPlan::Template(Arc::new(path)))
+            path_template(text, &[], desk).map(|path| PathPlan::Template(Arc::new(path)))
         }
         (None, Some(prefix)) => strip(prefix, desk.pattern, desk.out),
         (Some(_), Some(prefix)) => {
@@ -274,7 +278,7 @@ fn redirect(settings: &RedirectSettings, desk: &mut Desk<'_>) -> Option<TargetPl
     if status.is_none() {
         desk.out.error(settings.status.span, "a redirect's status is 301, 302, 303, 307 or 308");
     }
-    let to = template(&settings.to, desk)?;
+    let to = template(Place::Path, &settings.to, &[], desk)?;
     Some(TargetPlan::Redirect { to: Arc::new(to), status: status? })
 }
 

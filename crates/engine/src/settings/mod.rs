@@ -51,6 +51,9 @@ settings! {
         pub consumers: Named<ConsumerSettings> = "{}",
         /// Named groups of endpoints.
         pub upstreams: Named<UpstreamSettings> = "{}",
+        /// What programs may read as `$env.NAME` and templates as `{env.NAME}`: names, each with a
+        /// text such as `${NAME}` or `${NAME:-default}`.
+        pub env: Named<Spanned<String>> = "{}",
         /// Mappings that several routes use, by name: jq programs.
         pub mappings: Named<Spanned<String>> = "{}",
         /// Policies on every route, unless a route says otherwise.

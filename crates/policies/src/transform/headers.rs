@@ -7,8 +7,9 @@ use portcullis_config::{Named, Span, Spanned};
 use portcullis_core::exchange::query_pairs;
 use portcullis_core::problem::MISSING_REFERENCE;
 use portcullis_core::template::encode;
-use portcullis_core::template::{Lookup, Place, Template};
+use portcullis_core::template::{Lookup, Place, Reference, Template};
 use portcullis_core::{Problem, headers};
+use smallvec::SmallVec;
 
 use super::settings::{HeaderSettings, QuerySettings};
 use crate::planner::Planner;
@@ -47,14 +48,14 @@ impl HeaderEdits {
         })
     }
 
-    pub(super) fn apply(&self, map: &mut HeaderMap, values: &dyn Lookup) -> Result<(), Problem> {
-        // What is set may be made of what is removed.
-        let set =
-            self.set.iter().map(|(name, template)| render(template, values).map(|it| (name, it)));
-        let set = set.collect::<Result<Vec<_>, _>>()?;
-        let add =
-            self.add.iter().map(|(name, template)| render(template, values).map(|it| (name, it)));
-        let add = add.collect::<Result<Vec<_>, _>>()?;
+    /// The values of what is set and added: before anything is changed, for they may be made of what
+    /// is removed.
+    pub(super) fn render(&self, values: &dyn Lookup) -> Result<Rendered, Problem> {
+        let both = self.set.iter().chain(&self.add);
+        both.map(|(_, template)| render(template, values)).collect()
+    }
+
+    pub(super) fn apply(&self, rendered: Rendered, map: &mut HeaderMap) {
         for name in &self.remove {
             map.remove(name);
         }
@@ -65,22 +66,24 @@ impl HeaderEdits {
                 map.append(new, value);
             }
         }
-        for (name, value) in set {
+        let mut rendered = rendered.into_iter();
+        for ((name, _), value) in self.set.iter().zip(&mut rendered) {
             map.insert(name, value);
         }
-        for (name, value) in add {
+        for ((name, _), value) in self.add.iter().zip(rendered) {
             map.append(name, value);
         }
-        Ok(())
     }
 
     /// Whether a value is made of what the request says in its headers.
     pub(super) fn reads_headers(&self) -> bool {
-        self.set.iter().chain(&self.add).any(|(_, template)| {
-            template.references().any(|it| it.to_string().starts_with("{header."))
-        })
+        let mut references = self.set.iter().chain(&self.add).flat_map(|(_, it)| it.references());
+        references.any(|it| matches!(it, Reference::Header(_)))
     }
 }
+
+/// Values of headers, in the order of their templates.
+pub(super) type Rendered = SmallVec<[HeaderValue; 4]>;
 
 /// A header that may be changed: framing, the connection's own headers and `Host` are not a step's
 /// business.
@@ -108,22 +111,10 @@ fn templates(
     place: Place,
     planner: &mut Planner<'_>,
 ) -> Option<Vec<(String, Template)>> {
-    let mut out = Vec::new();
-    let mut sound = true;
-    for entry in all.iter() {
-        match Template::parse_for(place, &entry.value, &planner.route.params) {
-            Ok(template) => out.push((entry.name.clone(), template)),
-            Err(error) => {
-                let span = entry.value.inside(planner.sources, error.offset);
-                let complaint = planner.out.error(span, error.message);
-                if let Some(hint) = error.hint {
-                    complaint.hint(hint);
-                }
-                sound = false;
-            }
-        }
-    }
-    sound.then_some(out)
+    let planned = all.iter().map(|it| (it.name.clone(), planner.template(place, &it.value)));
+    // All of them are looked at before one that is wrong makes the whole wrong.
+    let planned: Vec<_> = planned.collect();
+    planned.into_iter().map(|(name, template)| Some((name, template?))).collect()
 }
 
 fn render(template: &Template, values: &dyn Lookup) -> Result<HeaderValue, Problem> {

@@ -11,20 +11,20 @@ mod headers;
 mod request;
 mod response;
 mod settings;
+mod steps;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::StatusCode;
-use portcullis_config::{Decode, Definitions, Diagnostics, Named, Node, Spanned};
+use portcullis_config::{Decode, Definitions, Diagnostics, Named, Node, Sources, Spanned};
 use portcullis_core::context::VARIABLES;
-use portcullis_core::mapping::Program;
-use portcullis_core::metrics::Metric;
-use portcullis_core::{Build, Code, Exchange, Policy, Response, Step};
+use portcullis_core::mapping::{Program, RunError};
+use portcullis_core::metrics::{Counter, Kind, Metric, Metrics};
+use portcullis_core::{Build, Code, Env, Exchange, Policy, Response, Step};
 
-use crate::planner::{Planned, Planner, program, runs, unknown};
+use crate::planner::{Planned, Planner, Plans, plan_all, program, runs, unknown};
 use headers::{HeaderEdits, QueryEdits};
-use settings::{Mapping, Oversize, RequestStep, ResponseStep, TestSettings, TransformSettings};
+use settings::{Body, Oversize, RequestStep, ResponseStep, TestSettings, TransformSettings};
 
 pub(super) const NAME: &str = "transform";
 
@@ -47,7 +47,14 @@ pub const UPSTREAM_BODY_TOO_LARGE: Code = Code {
     cure: "Ask for less, or raise bounds.buffered_body.",
 };
 pub const CODES: &[&Code] = &[&MAPPING_FAILED, &UPSTREAM_BODY_UNUSABLE, &UPSTREAM_BODY_TOO_LARGE];
-pub const METRICS: &[&Metric] = &[];
+
+pub static UNTOUCHED: Metric = Metric {
+    name: "portcullis_transform_untouched_total",
+    kind: Kind::Counter,
+    help: "Answers that passed as they are although a step asks for their bodies, by why: no_body, partial, encoding, media_type or size.",
+    labels: &["route", "why"],
+};
+pub const METRICS: &[&Metric] = &[&UNTOUCHED];
 
 /// What the programs of an answer's steps know beside everybody's variables.
 const OF_ANSWERS: [&str; 2] = ["status", "response"];
@@ -56,18 +63,52 @@ pub fn schema(definitions: &mut Definitions) -> serde_json::Value {
     TransformSettings::schema(definitions)
 }
 
-/// Programs by name, checked by themselves: a mistake is told once, also when nobody uses it.
-pub type Mappings = BTreeMap<String, Spanned<String>>;
+/// A program, and where it stands in the configuration.
+pub struct Mapping {
+    program: Program,
+    place: String,
+}
 
-pub fn plan_mappings(all: &Named<Spanned<String>>) -> Mappings {
-    all.iter().map(|entry| (entry.name.clone(), entry.value.clone())).collect()
+impl Mapping {
+    fn plan(
+        text: &Spanned<String>,
+        variables: &[&'static str],
+        env: &Arc<Env>,
+        sources: &Sources,
+        out: &mut Diagnostics,
+    ) -> Option<Self> {
+        let program = program(text, variables, env, sources, out)?;
+        Some(Self { program, place: sources.position(text.span).to_string() })
+    }
+
+    /// For the log: what failed, and where it stands.
+    fn tell(&self, error: &RunError) -> String {
+        match error.pointer() {
+            "" => format!("{}: {error}", self.place),
+            pointer => format!("{}: at {pointer}: {error}", self.place),
+        }
+    }
+}
+
+/// Programs by name.
+pub type Mappings = Plans<Mapping>;
+
+/// Compiled once, whether and how often they are used: a mistake is told where it stands.
+pub fn plan_mappings(
+    all: &Named<Spanned<String>>,
+    env: &Arc<Env>,
+    sources: &Sources,
+    out: &mut Diagnostics,
+) -> Mappings {
+    let variables = [&VARIABLES[..], &OF_ANSWERS].concat();
+    plan_all(all, |_, _, text| Mapping::plan(text, &variables, env, sources, out))
 }
 
 /// A step, understood.
 #[derive(Default)]
 struct Rules {
-    when: Option<Program>,
-    body: Option<Program>,
+    when: Option<Mapping>,
+    body: Option<Arc<Mapping>>,
     headers: Option<HeaderEdits>,
     query: Option<QueryEdits>,
     status: Option<StatusCode>,
@@ -76,13 +117,17 @@ struct Rules {
 }
 
 impl Rules {
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.when.iter().chain(self.body.as_deref()).map(|mapping| &mapping.program)
+    }
+
     /// Whether any of its programs can read the body.
     fn reads_body(&self) -> bool {
-        [&self.when, &self.body].into_iter().flatten().any(Program::reads_input)
+        self.programs().any(Program::reads_input)
     }
 
     fn uses_headers(&self) -> bool {
-        [&self.when, &self.body].into_iter().flatten().any(|program| program.uses("headers"))
+        self.programs().any(|program| program.uses("headers"))
             || self.headers.as_ref().is_some_and(HeaderEdits::reads_headers)
     }
 }
@@ -93,23 +138,31 @@ struct Desk<'d, 'p> {
 }
 
 impl Desk<'_, '_> {
-    fn program(&mut self, text: &Spanned<String>) -> Option<Program> {
-        program(text, &self.variables, self.planner.sources, self.planner.out)
+    fn mapping(&mut self, text: &Spanned<String>) -> Option<Mapping> {
+        let Planner { shared, sources, out, .. } = &mut *self.planner;
+        Mapping::plan(text, &self.variables, &shared.env, sources, out)
     }
 
-    fn body(&mut self, mapping: &Mapping) -> Option<Program> {
-        let name = match mapping {
-            Mapping::Own(text) => return self.program(text),
-            Mapping::Named(name) => name,
+    fn body(&mut self, body: &Body) -> Option<Arc<Mapping>> {
+        let name = match body {
+            Body::Own(text) => return self.mapping(text).map(Arc::new),
+            Body::Named(name) => name,
         };
         let mappings = &self.planner.shared.mappings;
-        match mappings.get(name.as_str()) {
-            Some(text) => self.program(&text.clone()),
-            None => {
-                unknown("mapping", name, mappings.keys().map(String::as_str), self.planner.out);
-                None
-            }
+        let Some(mapping) = mappings.get(name.as_str()) else {
+            unknown("mapping", name, mappings.keys().map(String::as_str), self.planner.out);
+            return None;
+        };
+        // What is wrong with it was said where it stands.
+        let mapping = mapping.as_ref()?;
+        let uses = |variable: &&&str| mapping.program.uses(variable);
+        let strange = OF_ANSWERS.iter().filter(|it| !self.variables.contains(it)).find(uses);
+        if let Some(strange) = strange {
+            let message = format!("the mapping `{}` reads ${strange}", name.shown());
+            self.planner.out.error(name.span, message).hint("only answers have that");
+            return None;
         }
+        Some(Arc::clone(mapping))
     }
 
     /// Tests need something to test.
@@ -129,7 +182,7 @@ impl Desk<'_, '_> {
 
     /// What is not there is not planned; what is wrong makes the whole wrong.
     fn request(&mut self, step: &RequestStep) -> Option<Rules> {
-        let when = step.when.as_ref().map(|it| self.program(it));
+        let when = step.when.as_ref().map(|it| self.mapping(it));
         let body = step.body.as_ref().map(|it| self.body(it));
         let headers = step.headers.as_ref().map(|it| HeaderEdits::plan(it, self.planner));
         let query = step.query.as_ref().map(|it| QueryEdits::plan(it, self.planner));
@@ -144,7 +197,7 @@ impl Desk<'_, '_> {
     }
 
     fn response(&mut self, step: &ResponseStep) -> Option<Rules> {
-        let when = step.when.as_ref().map(|it| self.program(it));
+        let when = step.when.as_ref().map(|it| self.mapping(it));
         let body = step.body.as_ref().map(|it| self.body(it));
         let headers = step.headers.as_ref().map(|it| HeaderEdits::plan(it, self.planner));
         let status = step.status.as_ref().map(|status| {
@@ -185,33 +238,42 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
     desk.variables.extend(OF_ANSWERS);
     let responses = settings.response.iter().flatten().map(|step| desk.response(step));
     let responses: Vec<_> = responses.collect();
+    let response: Vec<Rules> = responses.into_iter().collect::<Option<_>>()?;
+    let reads_original = |step: &Rules| step.programs().any(|program| program.uses("response"));
+    let keeps_original = response.iter().any(reads_original);
     let transform = Transform {
         request: requests.into_iter().collect::<Option<_>>()?,
-        response: responses.into_iter().collect::<Option<_>>()?,
+        response,
+        keeps_original,
         passes_oversize: settings.on_oversize == Oversize::Pass,
     };
-    Some(Box::new(Plan(Arc::new(transform))))
+    let route = Arc::clone(&desk.planner.route.name);
+    Some(Box::new(Plan { transform: Arc::new(transform), route }))
 }
 
-struct Plan(Arc<Transform>);
+struct Plan {
+    transform: Arc<Transform>,
+    route: Arc<str>,
+}
 
 impl Planned for Plan {
-    fn build(&self, _build: &mut Build<'_>) -> Arc<dyn Policy> {
-        Arc::clone(&self.0) as Arc<dyn Policy>
+    fn build(&self, build: &mut Build<'_>) -> Arc<dyn Policy> {
+        let untouched = Untouched::new(build.metrics, &self.route);
+        Arc::new(Live { transform: Arc::clone(&self.transform), untouched })
     }
 
     fn test(&self, out: &mut Diagnostics) -> usize {
-        let steps = self.0.request.iter().chain(&self.0.response);
+        let steps = self.transform.request.iter().chain(&self.transform.response);
         let tested = steps.filter_map(|step| Some((step.body.as_ref()?, &step.tests)));
-        tested.map(|(program, tests)| desk::run(program, tests, out)).sum()
+        tested.map(|(mapping, tests)| desk::run(&mapping.program, tests, out)).sum()
     }
 
     fn notes(&self) -> Vec<String> {
-        let both = [("request", &self.0.request), ("response", &self.0.response)];
+        let both = [("request", &self.transform.request), ("response", &self.transform.response)];
         let bodies = both.iter().flat_map(|(side, steps)| {
             steps.iter().filter_map(move |step| Some((side, step.body.as_ref()?)))
         });
-        bodies.map(|(side, body)| runs(&format!("the {side} mapping"), body)).collect()
+        bodies.map(|(side, body)| runs(&format!("the {side} mapping"), &body.program)).collect()
     }
 }
 
@@ -219,11 +281,32 @@ impl Planned for Plan {
 struct Transform {
     request: Vec<Rules>,
     response: Vec<Rules>,
+    /// A program of `response` reads the headers as the service gave them.
+    keeps_original: bool,
     /// An answer that is too large to be read passes as it is.
     passes_oversize: bool,
 }
 
-impl Policy for Transform {
+/// Answers that a step could not read, by why.
+struct Untouched([(&'static str, Counter); 5]);
+
+impl Untouched {
+    fn new(metrics: &Metrics, route: &str) -> Self {
+        let words = ["no_body", "partial", "encoding", "media_type", "size"];
+        Self(words.map(|why| (why, metrics.counter(&UNTOUCHED, &[route, why]))))
+    }
+
+    fn count(&self, why: &str) {
+        self.0.iter().filter(|(known, _)| *known == why).for_each(|(_, counter)| counter.inc());
+    }
+}
+
+struct Live {
+    transform: Arc<Transform>,
+    untouched: Untouched,
+}
+
+impl Policy for Live {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         self.enter(exchange)
     }
@@ -237,6 +320,6 @@ impl Policy for Transform {
     }
 
     fn reads_request_late(&self) -> bool {
-        self.response.iter().any(Rules::uses_headers)
+        self.transform.response.iter().any(Rules::uses_headers)
     }
 }

@@ -1,156 +1,232 @@
 //! An answer's steps, on its way out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::header::{CONTENT_ENCODING, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
 use portcullis_core::mapping::{RunError, Scope, Value};
 use portcullis_core::template::Lookup;
 use portcullis_core::{
     Body, BodyError, Event, Exchange, Outcome, Problem, Response, Step, Verdict,
 };
 
-use super::{NAME, Rules, Transform, UPSTREAM_BODY_TOO_LARGE, UPSTREAM_BODY_UNUSABLE, body};
-use crate::bodies;
+use super::steps::{Held, Side, run};
+use super::{
+    Live, Mapping, NAME, Rules, Transform, UPSTREAM_BODY_TOO_LARGE, UPSTREAM_BODY_UNUSABLE, body,
+};
+use crate::beside::beside;
+use crate::bodies::{self, Whole};
 use crate::coding::{self, Accepts, Broken, Coding, is_accepted};
 
-/// What programs see beside everybody's variables: the answer as the service gave it.
-struct Answered<'a> {
-    exchange: &'a Exchange,
+/// An answer without its body.
+struct Answer {
+    /// As the service gave it.
     status: StatusCode,
-    headers: &'a HeaderMap,
+    /// As it becomes.
+    new_status: StatusCode,
+    headers: HeaderMap,
+    /// The headers as the service gave them, where a program reads those.
+    original: HeaderMap,
+    method: Method,
+    /// The codings that the client takes.
+    accepts: Option<HeaderValue>,
+    /// The new body's.
+    coding: Option<Coding>,
 }
 
-impl Scope for Answered<'_> {
+/// An answer, and the request that it is to.
+struct Answered<'a, R> {
+    request: &'a R,
+    answer: &'a mut Answer,
+}
+
+impl<R: Scope> Scope for Answered<'_, R> {
+    /// Beside everybody's variables, the answer as the service gave it.
     fn variable(&self, name: &str) -> Value {
         match name {
-            "status" => Value::integer(self.status.as_u16().into()),
+            "status" => Value::integer(self.answer.status.as_u16().into()),
             "response" => {
+                let original = &self.answer.original;
                 let header = |name: &http::HeaderName| {
-                    let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+                    let value = original.get(name).and_then(|value| value.to_str().ok());
                     (name.as_str().to_owned(), value.map_or(Value::NULL, Value::text))
                 };
-                let headers = Value::object(self.headers.keys().map(header));
+                let headers = Value::object(original.keys().map(header));
                 Value::object([("headers", headers)])
             }
-            _ => self.exchange.variable(name),
+            _ => self.request.variable(name),
         }
     }
 }
 
-impl Transform {
+impl<R: Scope + Lookup> Side for Answered<'_, R> {
+    fn takes(&self, step: &Rules) -> bool {
+        step.when.is_some() || self.answer.status.is_success()
+    }
+
+    fn untouched(&self) -> Option<&'static str> {
+        let Answer { method, status, headers, .. } = &*self.answer;
+        bodies::untouched(method, *status, headers)
+    }
+
+    /// The new body has the old one's coding, where the client takes that.
+    fn describe(&mut self) {
+        let answer = &mut *self.answer;
+        let accepts =
+            |it: &Coding| answer.accepts.as_ref().is_some_and(|all| is_accepted(*it, all));
+        answer.coding = coding::of(&answer.headers).ok().flatten().filter(accepts);
+        body::describe(&mut answer.headers, answer.coding.is_some());
+    }
+
+    fn edit(&mut self, step: &Rules) -> Result<(), Problem> {
+        if let Some(edits) = &step.headers {
+            edits.apply(edits.render(self.request)?, &mut self.answer.headers);
+        }
+        if let Some(status) = step.status {
+            self.answer.new_status = status;
+        }
+        Ok(())
+    }
+
+    fn failed(&self, mapping: &Mapping, error: &RunError, _: bool) -> Problem {
+        unusable(mapping.tell(error))
+    }
+}
+
+impl Answer {
+    fn of(exchange: &Exchange, response: &mut Response, keeps_original: bool) -> Self {
+        let headers = std::mem::take(response.headers_mut());
+        let accepts = exchange.request.extensions.get::<Accepts>();
+        Self {
+            status: response.status(),
+            new_status: response.status(),
+            original: if keeps_original { headers.clone() } else { HeaderMap::new() },
+            headers,
+            method: exchange.record.method.clone(),
+            accepts: accepts.map(|Accepts(all)| all.clone()),
+            coding: None,
+        }
+    }
+
+    /// The body that the client gets in place of the service's.
+    fn encoded(&mut self, written: Vec<u8>) -> Bytes {
+        match self.coding.map(|coding| coding.encode(&written)) {
+            Some(Ok(bytes)) => bytes,
+            Some(Err(_)) => {
+                self.headers.remove(CONTENT_ENCODING);
+                written.into()
+            }
+            None => written.into(),
+        }
+    }
+}
+
+impl Live {
     pub(super) fn leave<'a>(
         &'a self,
         exchange: &'a mut Exchange,
         response: &'a mut Response,
     ) -> Step<'a> {
+        let steps = &self.transform.response;
         // The gateway's own problems are nobody's shape.
-        if self.response.is_empty() || exchange.record.failure.is_some() {
+        if steps.is_empty() || exchange.record.failure.is_some() {
             return Step::Next;
         }
-        let is_plain = response.status().is_success();
-        if !is_plain && self.response.iter().all(|step| step.when.is_none()) {
+        if !response.status().is_success() && steps.iter().all(|step| step.when.is_none()) {
             return Step::Next;
         }
-        Step::Wait(Box::pin(self.answer(exchange, response)))
+        let mut answer = Answer::of(exchange, response, self.transform.keeps_original);
+        let mut held = Held::Unasked;
+        let mut answered = Answered { request: &*exchange, answer: &mut answer };
+        match run(steps, &mut answered, &mut held) {
+            Err(problem) => Step::Fail(problem),
+            Ok([]) => {
+                let written = held.written().map(|written| answer.encoded(written));
+                self.answer(answer, written, &held, exchange, response);
+                Step::Next
+            }
+            Ok(rest) => {
+                let from = steps.len() - rest.len();
+                Step::Wait(Box::pin(self.read_answer(from, answer, exchange, response)))
+            }
+        }
     }
 
-    async fn answer(&self, exchange: &mut Exchange, response: &mut Response) -> Verdict {
-        let (status, original) = (response.status(), response.headers().clone());
-        for step in &self.response {
-            if step.when.is_none() && !status.is_success() {
-                continue;
+    /// Runs the steps from the first on that reads the body.
+    async fn read_answer(
+        &self,
+        from: usize,
+        mut answer: Answer,
+        exchange: &mut Exchange,
+        response: &mut Response,
+    ) -> Verdict {
+        let limit = exchange.buffer_limit;
+        let read = response.body_mut().read_if_fits(limit).await.map_err(unreadable)?;
+        let Some(bytes) = read else {
+            if !self.transform.passes_oversize {
+                return Err(unreadable(BodyError::TooLarge { limit }));
             }
-            let input = match step.reads_body() || step.body.is_some() {
-                true => match self.input(step, exchange, response).await? {
-                    Some(input) => input,
-                    None => continue,
-                },
-                false => Value::NULL,
-            };
-            let scope = Answered { exchange, status, headers: &original };
-            if let Some(when) = &step.when
-                && !when.is_allowed(input.clone(), &scope).map_err(unfit)?
-            {
-                continue;
-            }
-            if let Some(program) = &step.body {
-                let output = program.run_one(input, &scope).map_err(unfit)?;
-                let coding = coding::of(response.headers()).ok().flatten();
-                let (bytes, coding) = encoded(output.to_bytes(), coding, exchange);
-                *response.body_mut() = Body::full(bytes);
-                body::describe(response.headers_mut(), coding.is_some());
-                exchange.record.event(Event::new(NAME, Outcome::Changed).with("side", "response"));
-            }
-            if let Some(edits) = &step.headers {
-                edits.apply(response.headers_mut(), exchange as &dyn Lookup)?;
-            }
-            if let Some(status) = step.status {
-                *response.status_mut() = status;
-            }
-        }
+            let mut held = Held::Untouched("size");
+            let steps = self.transform.response.get(from..).unwrap_or_default();
+            run(steps, &mut Answered { request: &*exchange, answer: &mut answer }, &mut held)?;
+            self.answer(answer, None, &held, exchange, response);
+            return Ok(None);
+        };
+        let coding = coding::of(&answer.headers).ok().flatten();
+        let whole = Whole { bytes, coding, limit };
+        let (answer, written) = if whole.is_large() {
+            let (transform, seen) = (Arc::clone(&self.transform), exchange.seen());
+            beside(move || transform.map_answer(from, &whole, &seen, answer)).await?
+        } else {
+            self.transform.map_answer(from, &whole, &*exchange, answer)?
+        };
+        self.answer(answer, written, &Held::Closed, exchange, response);
         Ok(None)
     }
 
-    /// The body as a step reads it. `None` where there is none that it could read: the step then
-    /// does nothing.
-    async fn input(
+    /// The answer as it goes on.
+    fn answer(
         &self,
-        step: &Rules,
+        answer: Answer,
+        written: Option<Bytes>,
+        held: &Held,
         exchange: &mut Exchange,
         response: &mut Response,
-    ) -> Result<Option<Value>, Problem> {
-        if let Some(why) = bodies::untouched(exchange, response) {
-            exchange.record.event(
-                Event::new(NAME, Outcome::Skipped).with("side", "response").with("why", why),
-            );
-            return Ok(None);
+    ) {
+        *response.headers_mut() = answer.headers;
+        *response.status_mut() = answer.new_status;
+        let event = |outcome| Event::new(NAME, outcome).with("side", "response");
+        if let Some(written) = written {
+            *response.body_mut() = Body::full(written);
+            exchange.record.event(event(Outcome::Changed));
         }
-        if !step.reads_body() {
-            return Ok(Some(Value::NULL));
-        }
-        let limit = exchange.buffer_limit;
-        let coding = coding::of(response.headers()).ok().flatten();
-        if !self.passes_oversize {
-            let bytes = response.body_mut().read(limit).await.map_err(unreadable)?;
-            return parse(&bytes, coding, limit).map(Some);
-        }
-        match response.body_mut().read_if_fits(limit).await.map_err(unreadable)? {
-            Some(bytes) => parse(&bytes, coding, limit).map(Some),
-            None => {
-                let event = Event::new(NAME, Outcome::Skipped).with("side", "response");
-                exchange.record.event(event.with("why", "size"));
-                Ok(None)
-            }
+        if let Held::Untouched(why) = held {
+            self.untouched.count(why);
+            exchange.record.event(event(Outcome::Skipped).with("why", *why));
         }
     }
 }
 
-/// A body as it was before its coding, as a value.
-fn parse(bytes: &[u8], coding: Option<Coding>, limit: u64) -> Result<Value, Problem> {
-    let decoded = coding.map(|coding| coding.decode(bytes, limit)).transpose();
-    let decoded = decoded.map_err(|broken| match broken {
-        Broken::TooLarge => unreadable(BodyError::TooLarge { limit }),
-        Broken::Garbage(why) => unusable(format!("its content encoding: {why}")),
-    })?;
-    let plain = decoded.as_deref().unwrap_or(bytes);
-    Value::parse(plain).map_err(|error| unusable(error.to_string()))
-}
-
-/// A new body in the old one's coding, where the client takes that.
-fn encoded(
-    output: Vec<u8>,
-    coding: Option<Coding>,
-    exchange: &Exchange,
-) -> (Bytes, Option<Coding>) {
-    let accepts = exchange.request.extensions.get::<Accepts>();
-    let coding = coding.filter(|it| accepts.is_some_and(|Accepts(all)| is_accepted(*it, all)));
-    match coding.map(|coding| coding.encode(&output)) {
-        Some(Ok(bytes)) => (bytes, coding),
-        Some(Err(_)) | None => (output.into(), None),
+impl Transform {
+    fn map_answer(
+        &self,
+        from: usize,
+        whole: &Whole,
+        request: &(impl Scope + Lookup),
+        mut answer: Answer,
+    ) -> Result<(Answer, Option<Bytes>), Problem> {
+        let plain = whole.decoded().map_err(|broken| match broken {
+            Broken::TooLarge => unreadable(BodyError::TooLarge { limit: whole.limit }),
+            Broken::Garbage(why) => unusable(format!("its content encoding: {why}")),
+        })?;
+        let value = Value::parse(&plain).map_err(|error| unusable(error.to_string()))?;
+        let mut held = Held::Sent(value);
+        let steps = self.response.get(from..).unwrap_or_default();
+        run(steps, &mut Answered { request, answer: &mut answer }, &mut held)?;
+        let written = held.written().map(|written| answer.encoded(written));
+        Ok((answer, written))
     }
-}
-
-fn unfit(error: RunError) -> Problem {
-    unusable(error.to_string())
 }
 
 fn unusable(why: String) -> Problem {

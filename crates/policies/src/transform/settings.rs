@@ -32,7 +32,7 @@ settings! {
         /// A jq condition; left out, always.
         pub when: Option<Spanned<String>>,
         /// A jq program that gives exactly one value: the new body.
-        pub body: Option<Mapping>,
+        pub body: Option<Body>,
         /// Headers to change. Values are string templates.
         pub headers: Option<HeaderSettings>,
         /// Query parameters to change. Values are string templates.
@@ -48,7 +48,7 @@ settings! {
         /// A jq condition, such as `$status == 404`; left out, for the service's 2xx answers.
         pub when: Option<Spanned<String>>,
         /// A jq program that gives exactly one value: the new body.
-        pub body: Option<Mapping>,
+        pub body: Option<Body>,
         /// Headers to change. Values are string templates.
         pub headers: Option<HeaderSettings>,
         /// Another status.
@@ -116,12 +116,12 @@ settings! {
 
 /// A jq program, or the name of one.
 #[derive(Clone, Debug)]
-pub enum Mapping {
+pub enum Body {
     Own(Spanned<String>),
     Named(Spanned<String>),
 }
 
-impl Decode for Mapping {
+impl Decode for Body {
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         match &node.value {
             Value::Map(_) => UseSettings::decode(node, out).map(|it| Self::Named(it.r#use)),

@@ -23,7 +23,8 @@ use portcullis_core::{
     Body, Build, Code, Event, Exchange, FieldError, Outcome, Policy, Problem, Response, Step,
 };
 
-use crate::bodies::{self, UNSUPPORTED_MEDIA_TYPE};
+use crate::beside::beside;
+use crate::bodies::{self, Sent, UNSUPPORTED_MEDIA_TYPE, Whole};
 use crate::coding;
 use crate::planner::{Planned, Planner};
 use openapi::{Content, Document, Found};
@@ -85,7 +86,7 @@ pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>>
             .error(block.span, "there is nothing to validate")
             .hint("give it `body`, `query`, `openapi` or another of its keys");
     }
-    let flat = |planned: Option<Option<Validator>>| match planned {
+    let flat = |planned: Option<Option<Arc<Validator>>>| match planned {
         Some(planned) => planned.map(Some),
         None => Some(None),
     };
@@ -149,7 +150,7 @@ fn plan_parameters(
 }
 
 /// A schema that stands here, or in the file that is named here.
-fn validator(node: &Node, planner: &mut Planner<'_>) -> Option<Validator> {
+fn validator(node: &Node, planner: &mut Planner<'_>) -> Option<Arc<Validator>> {
     let schema = match &node.value {
         Yaml::Map(_) => node.to_json(),
         _ => {
@@ -167,6 +168,7 @@ fn validator(node: &Node, planner: &mut Planner<'_>) -> Option<Validator> {
     };
     let compiled = schema::compile(&schema);
     compiled
+        .map(Arc::new)
         .map_err(|why| {
             let message = format!("this is no JSON Schema that can be used: {why}");
             planner.out.error(node.span, message);
@@ -213,13 +215,13 @@ impl Planned for Plan {
 }
 
 struct Validate {
-    body: Option<Validator>,
+    body: Option<Arc<Validator>>,
     /// Media types that a body may have, in lower case; empty: any.
     content_types: Vec<String>,
     parameters: Vec<Parameter>,
     document: Option<Document>,
     mode: Mode,
-    response: Option<(Validator, Mode)>,
+    response: Option<(Arc<Validator>, Mode)>,
 }
 
 impl Policy for Validate {
@@ -255,22 +257,23 @@ impl Policy for Validate {
     ) -> Step<'a> {
         let Some((validator, mode)) = &self.response else { return Step::Next };
         let is_plain = exchange.record.failure.is_none() && response.status().is_success();
-        if !is_plain || bodies::untouched(exchange, response).is_some() {
+        let (method, status) = (&exchange.record.method, response.status());
+        if !is_plain || bodies::untouched(method, status, response.headers()).is_some() {
             return Step::Next;
         }
         Step::Wait(Box::pin(async move {
             let limit = exchange.buffer_limit;
             let read = response.body_mut().read_if_fits(limit).await;
             let coding = coding::of(response.headers()).ok().flatten();
-            let decoded = |bytes: bytes::Bytes| match coding {
-                Some(coding) => coding.decode(&bytes, limit).map_err(|it| format!("{it:?}")),
-                None => Ok(bytes),
-            };
             let why = match read {
-                Ok(Some(bytes)) => match decoded(bytes) {
-                    Ok(bytes) => misfit(validator, &bytes),
-                    Err(why) => Some(why),
-                },
+                Ok(Some(bytes)) => {
+                    let (whole, validator) =
+                        (Whole { bytes, coding, limit }, Arc::clone(validator));
+                    match whole.is_large() {
+                        true => beside(move || misfit(&validator, &whole)).await,
+                        false => misfit(&validator, &whole),
+                    }
+                }
                 Ok(None) => Some(format!("it is larger than {limit} bytes")),
                 Err(error) => Some(error.to_string()),
             };
@@ -297,8 +300,12 @@ impl Policy for Validate {
 }
 
 /// What is wrong with an answer's body, in a few words.
-fn misfit(validator: &Validator, bytes: &[u8]) -> Option<String> {
-    match serde_json::from_slice(bytes) {
+fn misfit(validator: &Validator, whole: &Whole) -> Option<String> {
+    let bytes = match whole.decoded() {
+        Ok(bytes) => bytes,
+        Err(broken) => return Some(format!("{broken:?}")),
+    };
+    match serde_json::from_slice(&bytes) {
         Ok(value) => {
             let errors = schema::errors(validator, &value, "");
             errors.first().map(|it| format!("{}: {}", it.pointer, it.message))
@@ -384,15 +391,29 @@ impl Validate {
         if self.body.is_none() && declared.is_none() {
             return Ok(());
         }
-        let (bytes, _) = bodies::read(exchange).await?;
-        let value = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::new(&bodies::INVALID_JSON, format!("the body is no JSON: {error}"))
-        })?;
-        for validator in self.body.iter().chain(declared) {
-            errors.extend(schema::errors(validator, &value, ""));
-        }
+        let sent = Sent::json(exchange).await?;
+        let validators = self.body.iter().chain(declared);
+        errors.extend(match sent.is_large() {
+            true => {
+                let validators: Vec<_> = validators.cloned().collect();
+                beside(move || misfits(&sent, validators.iter())).await?
+            }
+            false => misfits(&sent, validators)?,
+        });
         Ok(())
     }
+}
+
+/// Everything that is wrong with a request's body.
+fn misfits<'v>(
+    sent: &Sent,
+    validators: impl Iterator<Item = &'v Arc<Validator>>,
+) -> Result<Vec<FieldError>, Problem> {
+    let (bytes, _) = sent.parsed()?;
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
+        Problem::new(&bodies::INVALID_JSON, format!("the body is no JSON: {error}"))
+    })?;
+    Ok(validators.flat_map(|validator| schema::errors(validator, &value, "")).collect())
 }
 
 fn is_empty(body: &Body) -> bool {

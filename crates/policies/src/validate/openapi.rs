@@ -3,6 +3,8 @@
 //! References stay inside the document. Schemas of 3.0 differ from JSON Schema in a few words
 //! (`nullable`, exclusive bounds that are booleans): these are rewritten.
 
+use std::sync::Arc;
+
 use http::{HeaderName, Method};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +40,7 @@ enum Segment {
 pub(super) struct Content {
     pub(super) required: bool,
     /// Media types, the closest first, each with its schema if that is for JSON.
-    pub(super) types: Vec<(String, Option<Validator>)>,
+    pub(super) types: Vec<(String, Option<Arc<Validator>>)>,
 }
 
 /// What a request is to a document.
@@ -266,7 +268,7 @@ impl<'r> Compiler<'r> {
             let may_be_json =
                 kind == "application/json" || kind.ends_with("+json") || kind.ends_with('*');
             let validator = match media.get("schema").filter(|_| may_be_json) {
-                Some(schema) => Some(schema::compile(&self.alone(schema))?),
+                Some(schema) => Some(Arc::new(schema::compile(&self.alone(schema))?)),
                 None => None,
             };
             types.push((kind, validator));
