@@ -136,21 +136,21 @@ impl Sent {
         self.body.is_large()
     }
 
-    /// What it says without its coding, and the value of that; of a form an object of texts, in which
-    /// a repeated field is a list.
-    pub fn parsed(&self) -> Result<(Bytes, Value), Problem> {
-        let bytes = self.body.decoded().map_err(|broken| match broken {
+    /// What it says without its coding.
+    pub fn decoded(&self) -> Result<Bytes, Problem> {
+        self.body.decoded().map_err(|broken| match broken {
             Broken::TooLarge => too_large(self.body.limit),
             Broken::Garbage(why) => {
                 let detail = "the body is not what its Content-Encoding says";
                 Problem::new(&INVALID_ENCODING, detail).private(why)
             }
-        })?;
-        let value = match self.is_form {
-            true => form(&bytes)?,
-            false => Value::parse(&bytes).map_err(no_json)?,
-        };
-        Ok((bytes, value))
+        })
+    }
+
+    /// The value that a mapping takes; of a form an object of texts, in which a repeated field is a list.
+    pub fn parsed(&self) -> Result<Value, Problem> {
+        let bytes = self.decoded()?;
+        if self.is_form { form(&bytes) } else { Value::parse(&bytes).map_err(no_json) }
     }
 }
 

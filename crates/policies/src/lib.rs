@@ -12,8 +12,10 @@ pub mod consumers;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod issuers;
+mod json;
 pub mod jwt;
 pub mod kinds;
+pub mod openapi;
 pub mod planner;
 pub mod rate_limit;
 mod slots;

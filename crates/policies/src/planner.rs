@@ -17,6 +17,7 @@ use crate::issuers::IssuerPlan;
 use crate::rate_limit::TierPlan;
 use crate::stores::StorePlan;
 use crate::transform::Mappings;
+use crate::validate::{Described, Documents};
 
 /// A file that a configuration names may be at most this large, in bytes.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -64,8 +65,12 @@ pub(crate) fn unknown<'k>(
 /// What is known about the route that a policy is planned for.
 pub struct RouteFacts {
     pub name: Arc<str>,
+    /// Its path as it was written.
+    pub path: Spanned<String>,
     /// The `{name}`s of its path.
     pub params: Vec<Arc<str>>,
+    /// The methods that it lists; any when empty.
+    pub methods: Vec<Spanned<String>>,
     /// Every kind of policy that the route has.
     pub kinds: Vec<&'static str>,
 }
@@ -82,8 +87,7 @@ impl Reader<'_> {
     /// The text of a file that the configuration names, relative to the file that names it.
     /// Says in the diagnostics why not.
     pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
-        let base = self.sources.path(named_at.source).parent().unwrap_or(Path::new(""));
-        let path = base.join(path);
+        let path = beside(path, named_at, self.sources);
         self.files.push(path.clone());
         let text = std::fs::metadata(&path).and_then(|facts| {
             if facts.len() > FILE_LIMIT {
@@ -103,6 +107,11 @@ impl Reader<'_> {
     }
 }
 
+/// Where a file is that is named in another one.
+fn beside(path: &Path, named_at: Span, sources: &Sources) -> PathBuf {
+    sources.path(named_at.source).parent().unwrap_or(Path::new("")).join(path)
+}
+
 /// The desk at which a block becomes a plan.
 pub struct Planner<'a> {
     pub out: &'a mut Diagnostics,
@@ -112,13 +121,20 @@ pub struct Planner<'a> {
     /// The block that the route inherits, before what it says itself.
     pub above: Option<&'a Node>,
     pub files: &'a mut Vec<PathBuf>,
+    pub documents: &'a mut Documents,
 }
 
 impl<'a> Planner<'a> {
     /// The same desk, for a second look at a block.
     pub fn again(&mut self) -> Planner<'_> {
         let Planner { sources, shared, route, above, .. } = *self;
-        Planner { out: &mut *self.out, sources, shared, route, above, files: &mut *self.files }
+        let (out, files, documents) = (&mut *self.out, &mut *self.files, &mut *self.documents);
+        Planner { out, sources, shared, route, above, files, documents }
+    }
+
+    /// Where a file is that the configuration names.
+    pub fn beside(&self, path: &Path, named_at: Span) -> PathBuf {
+        beside(path, named_at, self.sources)
     }
 
     pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
@@ -229,6 +245,11 @@ pub trait Planned: Send + Sync {
     /// share a counter, so they have to mean the same.
     fn counters(&self) -> Vec<(Arc<str>, u64)> {
         Vec::new()
+    }
+
+    /// The OpenAPI document that it holds the route to.
+    fn described(&self) -> Option<&Described> {
+        None
     }
 
     /// Runs the tests that stand beside its settings: what fails is said where they stand. How many ran?

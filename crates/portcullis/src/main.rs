@@ -4,6 +4,7 @@
 
 mod console;
 mod demo;
+mod import;
 mod map;
 mod reference;
 mod run;
@@ -50,6 +51,9 @@ enum Verb {
     Explain(verbs::Explain),
     /// Run a route's transform on a body from standard input.
     Map(map::Map),
+    /// Write a configuration for the description of an API.
+    #[command(subcommand)]
+    Import(import::Import),
     /// Print the JSON Schema of the configuration language, for editors.
     Schema,
     /// Write the generated pages of the reference into a folder.
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Verb::Check(asked) => verbs::check(&asked),
         Verb::Explain(explain) => verbs::explain(&explain),
         Verb::Map(asked) => map::map(&asked),
+        Verb::Import(asked) => import::import(&asked),
         Verb::Schema => verbs::schema(),
         Verb::Reference { folder } => reference::write(&folder),
         Verb::Key { verb: KeyVerb::New } => verbs::new_key(),

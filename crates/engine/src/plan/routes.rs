@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use portcullis_config::{Diagnostics, Node, Sources, Span, Spanned};
+use portcullis_policies::validate::Documents;
 use portcullis_policies::{Planner, RouteFacts, Shared};
 
 use super::{AppliedPlan, RoutePlan, policies, targets};
@@ -21,6 +22,7 @@ pub struct Desk<'a> {
     pub shared: &'a Shared,
     pub inherited: Node,
     pub files: &'a mut Vec<PathBuf>,
+    pub documents: &'a mut Documents,
     pub out: &'a mut Diagnostics,
 }
 
@@ -48,7 +50,9 @@ impl Desk<'_> {
         let merged = policies::merge(&self.inherited, &route.policies.0);
         let facts = RouteFacts {
             name: Arc::from(route.name.as_str()),
+            path: route.r#match.path.clone(),
             params,
+            methods: route.r#match.methods.clone(),
             kinds: merged.iter().map(|merged| merged.kind.name).collect(),
         };
         let mut applied = Vec::new();
@@ -60,6 +64,7 @@ impl Desk<'_> {
                 route: &facts,
                 above: self.inherited.get(merged.kind.name),
                 files: &mut *self.files,
+                documents: &mut *self.documents,
             };
             if let Some(plan) = (merged.kind.plan)(&merged.block, &mut planner) {
                 applied.push(AppliedPlan { kind: merged.kind, plan, block: merged.block });

@@ -129,7 +129,7 @@ impl Transform {
         sent: &Sent,
         request: &mut impl Request,
     ) -> Result<Option<Vec<u8>>, Problem> {
-        let (_, value) = sent.parsed()?;
+        let value = sent.parsed()?;
         let mut held = Held::Sent(value);
         run(self.request.get(from..).unwrap_or_default(), &mut Asked(request), &mut held)?;
         Ok(held.written())

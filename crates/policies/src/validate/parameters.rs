@@ -1,14 +1,18 @@
 //! Values that come as text: names of the path, query parameters, headers and cookies. Each is read as
 //! what its schema says it is, and then checked like any JSON.
 
-use http::HeaderName;
+use std::cell::OnceCell;
+use std::sync::Arc;
+
 use http::header::COOKIE;
+use http::{HeaderMap, HeaderName};
 use jsonschema::Validator;
+use portcullis_core::FieldError;
 use portcullis_core::exchange::query_pairs;
-use portcullis_core::{Exchange, FieldError};
 use serde_json::Value;
 
 use super::schema;
+use super::texts::{Shape, Written};
 
 /// Where a parameter stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub(super) enum Place {
 
 impl Place {
     /// As in templates: `{query.page}`.
-    fn word(&self) -> &'static str {
+    pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Path => "path",
             Self::Query => "query",
@@ -31,59 +35,38 @@ impl Place {
     }
 }
 
-/// What a text is read as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Integer,
-    Number,
-    Boolean,
+/// What parameters are looked for in: a request's head, or an answer's headers alone. Query and
+/// cookies are taken apart once, when the first parameter asks.
+pub(super) struct Given<'g> {
+    headers: &'g HeaderMap,
+    query: &'g str,
+    pairs: OnceCell<Vec<(String, String)>>,
+    cookies: OnceCell<Vec<(String, String)>>,
 }
 
-/// How deep a schema is looked into for what it says of a type.
-const DEEPEST: usize = 8;
-
-/// The part of a schema that says the type of a value, and that type: behind references, and in what it
-/// is combined of. `root` is where references begin.
-fn typed<'s>(root: &'s Value, schema: &'s Value, depth: usize) -> Option<(&'s str, &'s Value)> {
-    let own = match schema.get("type") {
-        Some(Value::Array(kinds)) => {
-            kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null")
-        }
-        Some(Value::String(kind)) => Some(kind.as_str()).filter(|kind| *kind != "null"),
-        _ => None,
-    };
-    if own.is_some() || depth == 0 {
-        return own.map(|kind| (kind, schema));
-    }
-    let reference = schema.get("$ref").and_then(Value::as_str);
-    let referred = reference.and_then(|it| root.pointer(it.strip_prefix('#')?));
-    let combined = ["allOf", "anyOf", "oneOf"].into_iter();
-    let combined = combined.filter_map(|word| schema.get(word)?.as_array()).flatten();
-    referred.into_iter().chain(combined).find_map(|inner| typed(root, inner, depth - 1))
-}
-
-impl Kind {
-    fn of(root: &Value, schema: &Value) -> Self {
-        match typed(root, schema, DEEPEST) {
-            Some(("integer", _)) => Self::Integer,
-            Some(("number", _)) => Self::Number,
-            Some(("boolean", _)) => Self::Boolean,
-            _ => Self::Text,
-        }
+impl<'g> Given<'g> {
+    pub(super) fn new(headers: &'g HeaderMap, query: &'g str) -> Self {
+        Self { headers, query, pairs: OnceCell::new(), cookies: OnceCell::new() }
     }
 
-    /// A text that cannot be read so stays text, and its schema says what is wrong with it.
-    fn read(self, text: &str) -> Value {
-        let read = match self {
-            Self::Text => None,
-            Self::Integer | Self::Number => {
-                let plain = text.bytes().all(|it| it.is_ascii_digit() || b"+-.eE".contains(&it));
-                text.parse::<serde_json::Number>().ok().filter(|_| plain).map(Value::Number)
-            }
-            Self::Boolean => text.parse().ok().map(Value::Bool),
-        };
-        read.unwrap_or_else(|| Value::String(text.to_owned()))
+    fn pairs(&self) -> &[(String, String)] {
+        self.pairs.get_or_init(|| query_pairs(self.query).collect())
+    }
+
+    /// All lines of a header. What is no UTF-8 travels on, so it is looked at too.
+    fn lines(&self, name: &HeaderName) -> Vec<String> {
+        let all = self.headers.get_all(name).iter();
+        all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    }
+
+    fn cookies(&self) -> &[(String, String)] {
+        self.cookies.get_or_init(|| {
+            let lines = self.lines(&COOKIE);
+            let pairs = lines.iter().flat_map(|line| line.split(';'));
+            let pairs = pairs.filter_map(|pair| pair.split_once('='));
+            let plain = |text: &str| text.trim().trim_matches('"').to_owned();
+            pairs.map(|(name, value)| (name.trim().to_owned(), plain(value))).collect()
+        })
     }
 }
 
@@ -91,95 +74,92 @@ impl Kind {
 pub(super) struct Parameter {
     name: String,
     place: Place,
+    /// As errors call it: `query.page`.
+    at: String,
     required: bool,
-    kind: Kind,
-    /// Several values make a list.
-    is_list: bool,
-    /// A list's values stand in one text, separated by commas.
-    is_joined: bool,
-    validator: Validator,
+    shape: Shape,
+    written: Written,
+    validator: Arc<Validator>,
 }
 
 impl Parameter {
-    /// From its schema, which holds all that it refers to.
     pub(super) fn new(
         name: String,
         place: Place,
         required: bool,
-        schema: &Value,
-        is_joined: bool,
-    ) -> Result<Self, String> {
-        let list = typed(schema, schema, DEEPEST).filter(|(kind, _)| *kind == "array");
-        let is_list = list.is_some();
-        let items = list.and_then(|(_, list)| list.get("items"));
-        let is_joined = is_joined || matches!(place, Place::Path | Place::Header(_));
-        Ok(Self {
-            kind: Kind::of(schema, items.unwrap_or(schema)),
-            validator: schema::compile(schema)?,
-            name,
-            place,
-            required,
-            is_list,
-            is_joined,
-        })
+        shape: Shape,
+        written: Written,
+        validator: Arc<Validator>,
+    ) -> Self {
+        let at = format!("{}.{name}", place.word());
+        Self { name, place, at, required, shape, written, validator }
     }
 
-    /// What is wrong with it in this request; `params` are the path's names.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What is wrong with it; `params` are the path's names.
     pub(super) fn check(
         &self,
-        exchange: &Exchange,
+        given: &Given<'_>,
         params: &dyn Fn(&str) -> Option<String>,
     ) -> Vec<FieldError> {
-        let texts = self.texts(exchange, params);
-        let at = format!("{}.{}", self.place.word(), self.name);
-        let Some(first) = texts.first() else {
-            let missing = FieldError {
-                message: format!("\"{}\" is a required {} parameter", self.name, self.place.word()),
-                pointer: at,
+        match self.value(given, params) {
+            Ok(Some(value)) => schema::errors(&self.validator, &value, &self.at),
+            Ok(None) if self.required => vec![FieldError {
+                message: format!("\"{}\" is a required {}", self.name, self.kind()),
+                pointer: self.at.clone(),
                 keyword: "required".to_owned(),
-            };
-            return if self.required { vec![missing] } else { Vec::new() };
-        };
-        let value = if self.is_list {
-            let split = |text: &String| match self.is_joined {
-                true => text.split(',').map(|part| part.trim().to_owned()).collect(),
-                false => vec![text.clone()],
-            };
-            texts.iter().flat_map(split).map(|text| self.kind.read(&text)).collect()
-        } else if texts.len() > 1 {
-            let several = FieldError {
-                message: format!("\"{}\" is there {} times", self.name, texts.len()),
-                pointer: at,
-                keyword: "maxItems".to_owned(),
-            };
-            return vec![several];
-        } else {
-            self.kind.read(first)
-        };
-        schema::errors(&self.validator, &value, &at)
+            }],
+            Ok(None) => Vec::new(),
+            Err(wrong) => vec![wrong],
+        }
     }
 
-    fn texts(&self, exchange: &Exchange, params: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-        let query = exchange.request.uri.query().unwrap_or_default();
-        // What is no UTF-8 travels on, so it is looked at too.
-        let values = |name: &HeaderName| -> Vec<String> {
-            let all = exchange.request.headers.get_all(name).iter();
-            all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    fn kind(&self) -> String {
+        match self.place {
+            Place::Header(_) => "header".to_owned(),
+            _ => format!("{} parameter", self.place.word()),
+        }
+    }
+
+    /// Its value, if it is there.
+    fn value(
+        &self,
+        given: &Given<'_>,
+        params: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Option<Value>, FieldError> {
+        let (owned, pairs);
+        let texts: Vec<&str> = match &self.place {
+            Place::Path => {
+                owned = params(&self.name).into_iter().collect::<Vec<_>>();
+                owned.iter().map(String::as_str).collect()
+            }
+            Place::Header(name) => {
+                owned = given.lines(name);
+                owned.iter().map(String::as_str).collect()
+            }
+            Place::Query | Place::Cookie => {
+                pairs = if self.place == Place::Query { given.pairs() } else { given.cookies() };
+                match self.written {
+                    Written::Deep => return self.shape.deep(&self.name, pairs, &self.at),
+                    Written::Apart if self.shape.is_object() => {
+                        return self.shape.gathered(pairs, &self.at);
+                    }
+                    _ => {}
+                }
+                let own = pairs.iter().filter(|(name, _)| *name == self.name);
+                own.map(|(_, value)| value.as_str()).collect()
+            }
         };
-        match &self.place {
-            Place::Path => params(&self.name).into_iter().collect(),
-            Place::Query => {
-                let own = query_pairs(query).filter(|(name, _)| *name == self.name);
-                own.map(|(_, value)| value).collect()
-            }
-            Place::Header(name) => values(name),
-            Place::Cookie => {
-                let all = values(&COOKIE);
-                let pairs = all.iter().flat_map(|it| it.split(';'));
-                let pairs = pairs.filter_map(|pair| pair.split_once('='));
-                let own = pairs.filter(|(name, _)| name.trim() == self.name);
-                own.map(|(_, value)| value.trim().trim_matches('"').to_owned()).collect()
-            }
+        match texts.is_empty() {
+            true => Ok(None),
+            false => self.shape.read(&texts, self.written, &self.at).map(Some),
         }
     }
 }

@@ -4,6 +4,8 @@ use portcullis_config::{
     Decode, Definitions, Diagnostics, Map, Named, Node, Spanned, Value, choices, settings,
 };
 
+use super::parameters::Place;
+
 settings! {
     /// What requests, and answers, must look like.
     pub struct ValidateSettings {
@@ -39,12 +41,33 @@ choices! {
 }
 
 settings! {
-    /// What the service's answers must look like: its 2xx JSON answers are checked.
+    /// What the service's answers must look like. With `openapi` they are held to the document as well:
+    /// status, media type, headers and JSON body.
     pub struct ResponseSettings {
-        /// A JSON Schema: a file's path, or the schema itself.
-        pub body: Node,
+        /// A JSON Schema for 2xx JSON answers: a file's path, or the schema itself.
+        pub body: Option<Node>,
         /// What becomes of an answer that does not fit.
         pub mode: Mode = "observe",
+    }
+}
+
+impl ValidateSettings {
+    /// Schemas by name, and where they belong; `None` for headers, which are places by their names.
+    pub(super) fn groups(&self) -> [(&Named<Parameter>, Option<Place>); 4] {
+        [
+            (&self.path, Some(Place::Path)),
+            (&self.query, Some(Place::Query)),
+            (&self.headers, None),
+            (&self.cookies, Some(Place::Cookie)),
+        ]
+    }
+
+    pub(super) fn says_nothing(&self) -> bool {
+        self.body.is_none()
+            && self.openapi.is_none()
+            && self.response.is_none()
+            && self.groups().iter().all(|(group, _)| group.is_empty())
+            && self.content_types.is_empty()
     }
 }
 
@@ -65,7 +88,10 @@ impl Decode for Parameter {
         let (mut schema, mut required) = (Map::new(), false);
         for entry in map.iter() {
             match entry.key.as_str() {
-                "required" => required = bool::decode(&entry.value, out)?,
+                // A list is the schema's own word, for an object.
+                "required" if entry.value.as_list().is_none() => {
+                    required = bool::decode(&entry.value, out)?;
+                }
                 _ => schema.set(entry.clone()),
             }
         }
