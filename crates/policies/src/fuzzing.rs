@@ -7,8 +7,10 @@ use portcullis_core::metrics::Metrics;
 use portcullis_core::{Build, Clock};
 
 use crate::issuers::{self, IssuerSettings, keys};
+pub use crate::json::agree;
 use crate::jwt::verify::{Trusted, verify};
 use crate::planner::Reader;
+pub use crate::validate::fuzzing::parameters;
 
 const ISSUERS: &str = "shop: { issuer: shop, audiences: [a], algorithms: [RS256, ES256, EdDSA], \
                        jwks: { url: 'http://127.0.0.1/jwks' } }";

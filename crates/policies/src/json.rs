@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use portcullis_core::mapping;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
@@ -11,12 +12,29 @@ use serde_json::{Map, Value};
 /// How deep a text may nest.
 const DEPTH: usize = 64;
 
-/// Reads exactly one value. Refuses repeated keys, bytes that are not UTF-8, trailing bytes, and
-/// nesting deeper than 64; says where.
-pub fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+/// Reads exactly one value; or says what is wrong and where. Refuses repeated keys, bytes that are not
+/// UTF-8, trailing bytes, and nesting deeper than 64.
+pub fn parse(bytes: &[u8]) -> Result<Value, String> {
+    // What is refused here is refused there, and that says better why.
+    read(bytes).map_err(|error| match mapping::Value::parse(bytes) {
+        Err(better) => better.to_string(),
+        Ok(_) => error.to_string(),
+    })
+}
+
+fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { left: DEPTH }.deserialize(&mut reader)?;
     reader.end().map(|()| value)
+}
+
+/// Both readers take a text or neither does. Only numbers beyond a double part them: a mapping keeps
+/// their text, a schema has to compare them.
+#[cfg(any(test, fuzzing))]
+pub fn agree(text: &[u8]) {
+    let (here, there) = (read(text), mapping::Value::parse(text));
+    let is_large = here.as_ref().is_err_and(|it| it.to_string().contains("out of range"));
+    assert!(is_large || here.is_ok() == there.is_ok(), "{here:?} {there:?}");
 }
 
 /// Reads a value in which lists and objects may nest so many levels more.
@@ -103,18 +121,9 @@ impl<'de> Visitor<'de> for Strict {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_core::mapping;
     use proptest::prelude::*;
 
     use super::*;
-
-    /// Both readers take a text or neither does. Only numbers beyond a double part them: a mapping
-    /// keeps their text, a schema has to compare them.
-    fn agree(text: &[u8]) {
-        let (here, there) = (parse(text), mapping::Value::parse(text));
-        let is_large = here.as_ref().is_err_and(|it| it.to_string().contains("out of range"));
-        assert!(is_large || here.is_ok() == there.is_ok(), "{here:?} {there:?}");
-    }
 
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
@@ -135,7 +144,7 @@ mod tests {
             assert!(parse(text).is_err(), "{}", String::from_utf8_lossy(text));
             agree(text);
         }
-        let twice = parse(b"{\n \"a\": 1, \"a\": 2}").unwrap_err().to_string();
+        let twice = parse(b"{\n \"a\": 1, \"a\": 2}").unwrap_err();
         assert!(twice.contains("\"a\" stands twice at line 2"), "{twice}");
     }
 
@@ -143,7 +152,7 @@ mod tests {
     fn depth_is_bounded() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
         assert!(parse(&nested(64)).is_ok());
-        assert!(parse(&nested(65)).unwrap_err().to_string().contains("deeper than 64"));
+        assert!(parse(&nested(65)).unwrap_err().contains("deeper than 64"));
         for depth in [1, 64, 65, 500, 100_000] {
             agree(&nested(depth));
         }

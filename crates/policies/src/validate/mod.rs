@@ -7,6 +7,8 @@
 mod answers;
 mod compile;
 mod drift;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod held;
 mod parameters;
 mod plan;

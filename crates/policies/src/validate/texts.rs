@@ -160,7 +160,7 @@ impl Shape {
         };
         match (self, separator) {
             _ if written == Written::Json => json::parse(text.as_bytes())
-                .map_err(|error| wrong(at, "type", format!("it is no JSON: {error}"))),
+                .map_err(|why| wrong(at, "type", format!("it is no JSON: {why}"))),
             (Self::Object(_), Some(separator)) => {
                 let is_paired = matches!(written, Written::Paired(_));
                 self.members_of(text, separator, is_paired, at)
