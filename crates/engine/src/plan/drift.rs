@@ -12,6 +12,9 @@ const NAMED: usize = 8;
 /// Warns, once for each document, of operations behind which no route is. Routes that are held to no
 /// document serve as well: some leave validation out on purpose.
 pub fn warn_of_unserved(routes: &[RoutePlan], out: &mut Diagnostics) {
+    if out.has_errors() {
+        return;
+    }
     let mut told = Vec::new();
     for described in routes.iter().filter_map(described) {
         if told.contains(&&described.file) {

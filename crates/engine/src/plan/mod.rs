@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use http::HeaderName;
 use portcullis_config::{Decode, Diagnostics, Node, Sources, Span, Spanned};
-use portcullis_policies::validate::Documents;
 use portcullis_policies::{Kind, Planned, Reader, Shared};
 use portcullis_upstream::{NameServers, UpstreamPlan};
 
@@ -125,14 +124,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     let shared = Shared { consumers: Arc::new(consumers), ..shared };
     let upstreams = upstreams(&file, out);
     let inherited = file.policies.0.clone();
-    let mut desk = routes::Desk {
-        sources,
-        shared: &shared,
-        inherited,
-        files: &mut files,
-        documents: &mut Documents::default(),
-        out,
-    };
+    let mut desk = routes::Desk { sources, shared: &shared, inherited, files: &mut files, out };
     let routes = desk.plan(&file);
     let listeners =
         listeners(&file.listeners.iter().map(|one| &one.address).collect::<Vec<_>>(), out);
@@ -146,9 +138,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     let trusted = trusted(&file.trusted_proxies, out);
     unused_upstreams(&file, &routes, out);
     one_limit_a_name(&routes, out);
-    if !out.has_errors() {
-        drift::warn_of_unserved(&routes, out);
-    }
+    drift::warn_of_unserved(&routes, out);
     if out.has_errors() {
         return None;
     }

@@ -22,7 +22,6 @@ pub struct Desk<'a> {
     pub shared: &'a Shared,
     pub inherited: Node,
     pub files: &'a mut Vec<PathBuf>,
-    pub documents: &'a mut Documents,
     pub out: &'a mut Diagnostics,
 }
 
@@ -37,13 +36,19 @@ impl Desk<'_> {
                     .hint("route names are unique: logs, metrics and `explain` go by them");
             }
         }
-        let routes: Vec<_> =
-            file.routes.iter().filter_map(|route| self.route(route, file)).collect();
+        let mut documents = Documents::default();
+        let planned = file.routes.iter().filter_map(|it| self.route(it, file, &mut documents));
+        let routes: Vec<_> = planned.collect();
         self.warn_of_shadows(&routes);
         routes
     }
 
-    fn route(&mut self, route: &Spanned<RouteSettings>, file: &FileSettings) -> Option<RoutePlan> {
+    fn route(
+        &mut self,
+        route: &Spanned<RouteSettings>,
+        file: &FileSettings,
+        documents: &mut Documents,
+    ) -> Option<RoutePlan> {
         let matches = matches(&route.r#match, self.sources, self.out);
         let pattern = matches.as_ref().and_then(|all| all.first()).map(|first| first.path.clone());
         let params = pattern.as_ref().map(|pattern| pattern.names().to_vec()).unwrap_or_default();
@@ -64,7 +69,7 @@ impl Desk<'_> {
                 route: &facts,
                 above: self.inherited.get(merged.kind.name),
                 files: &mut *self.files,
-                documents: &mut *self.documents,
+                documents: &mut *documents,
             };
             if let Some(plan) = (merged.kind.plan)(&merged.block, &mut planner) {
                 applied.push(AppliedPlan { kind: merged.kind, plan, block: merged.block });

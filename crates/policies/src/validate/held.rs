@@ -114,9 +114,9 @@ impl<T> Compiled<T> {
         Self { side, schemas: None, done: HashMap::new() }
     }
 
-    fn get<'d>(
+    fn get(
         &mut self,
-        document: &'d Document,
+        document: &Document,
         place: usize,
         compile: impl FnOnce(&mut Compiler<'_>, &Operation) -> Result<T, String>,
     ) -> Result<Arc<T>, String> {
