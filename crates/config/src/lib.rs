@@ -45,6 +45,7 @@ mod environment;
 mod fields;
 mod inside;
 mod macros;
+mod network;
 mod node;
 mod places;
 mod quantity;

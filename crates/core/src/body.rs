@@ -65,6 +65,18 @@ impl Body {
         }
     }
 
+    /// Sets how much a body from the wire may have, before anything of it was read.
+    /// [`BodyError::TooLarge`] when it is known to have more.
+    pub fn limit(&mut self, most: u64) -> Result<(), BodyError> {
+        if let Self::Incoming { left, limit, .. } = self {
+            (*left, *limit) = (most, most);
+        }
+        match self.size_hint().lower() > most {
+            true => Err(BodyError::TooLarge { limit: most }),
+            false => Ok(()),
+        }
+    }
+
     pub fn stream(body: impl http_body::Body<Data = Bytes, Error = BodyError> + 'static) -> Self {
         Self::Stream(Box::pin(body))
     }

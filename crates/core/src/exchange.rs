@@ -104,7 +104,7 @@ pub struct Exchange {
     pub buffer_limit: u64,
     pub record: Record,
     /// Headers that policies want on the answer, whatever it becomes.
-    pub answer_headers: SmallVec<[(HeaderName, HeaderValue); 6]>,
+    pub answer_headers: SmallVec<[(HeaderName, HeaderValue); 8]>,
     guards: Vec<Box<dyn Any>>,
 }
 

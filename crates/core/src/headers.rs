@@ -4,7 +4,7 @@
 //! it could have: most messages have none of them.
 
 use http::HeaderMap;
-use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::header::{CONNECTION, HeaderName, HeaderValue, VARY};
 use smallvec::SmallVec;
 
 /// True for the headers that are about a connection, whoever sent them.
@@ -43,6 +43,30 @@ pub fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
         headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
     for name in names {
         headers.remove(name);
+    }
+}
+
+/// Removes what headers say of a body's bytes, which are other ones now.
+pub fn forget_bytes(headers: &mut HeaderMap) {
+    remove_where(headers, |name| {
+        matches!(
+            name,
+            "content-length"
+                | "accept-ranges"
+                | "digest"
+                | "content-digest"
+                | "repr-digest"
+                | "content-md5"
+        )
+    });
+}
+
+/// Says in `Vary` that the answer depends on this header, unless that is said already; `*` says more.
+pub fn vary(headers: &mut HeaderMap, name: &'static str) {
+    let lines = headers.get_all(VARY).iter().filter_map(|value| value.to_str().ok());
+    let mut names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    if !names.any(|known| known == "*" || known.eq_ignore_ascii_case(name)) {
+        headers.append(VARY, HeaderValue::from_static(name));
     }
 }
 
@@ -90,6 +114,27 @@ mod tests {
             ("etag", "\"1\""),
         ];
         assert_eq!(left(&headers), ["content-length", "etag", "trailer"].map(str::to_owned));
+    }
+
+    #[test]
+    fn what_an_answer_depends_on_is_said_once_and_beside_the_rest() {
+        for (before, after) in [
+            (vec![], "Origin"),
+            (vec!["accept-encoding"], "accept-encoding;Origin"),
+            (vec!["accept, ORIGIN"], "accept, ORIGIN"),
+            (vec!["accept", "*"], "accept;*"),
+            (vec!["x-origin"], "x-origin;Origin"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in before {
+                headers.append(VARY, HeaderValue::from_static(line));
+            }
+            vary(&mut headers, "Origin");
+            vary(&mut headers, "Origin");
+            let lines: Vec<_> =
+                headers.get_all(VARY).iter().map(|it| it.to_str().unwrap()).collect();
+            assert_eq!(lines.join(";"), after);
+        }
     }
 
     #[test]

@@ -40,8 +40,13 @@ pub const PAYLOAD_TOO_LARGE: Code = Code {
     name: "payload_too_large",
     status: StatusCode::PAYLOAD_TOO_LARGE,
     title: "Payload too large",
-    cure: "Send less, or raise bounds.streamed_body (bodies that pass) or bounds.buffered_body (bodies that a policy reads).",
+    cure: "Send less, or raise the route's body_limit or else bounds.streamed_body (bodies that pass) or bounds.buffered_body (bodies that a policy reads).",
 };
+
+/// The problem of a request's body that has more than `limit` bytes.
+pub fn too_large(limit: u64) -> Problem {
+    Problem::new(&PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"))
+}
 
 /// A body that ended before it was whole, whoever reads it.
 pub const REQUEST_BROKEN: Code = Code {

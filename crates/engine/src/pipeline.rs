@@ -131,6 +131,7 @@ mod tests {
                         http::StatusCode::OK,
                     ))),
                     reads_request_late: false,
+                    answers_preflights: false,
                 }),
             );
         }

@@ -19,7 +19,10 @@ pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a R
         method: &exchange.request.method,
         headers: &exchange.request.headers,
         query: exchange.request.uri.query(),
+        announced: None,
     };
+    let announced = query.preflight();
+    let query = snapshot.router.meant(query, announced.as_ref(), |route| route.answers_preflights);
     let (route, params) = match snapshot.router.find(&query) {
         Ok(found) => (&**found.value, decode(found.params())),
         Err(Missed::NotFound) => {

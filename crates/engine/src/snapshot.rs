@@ -32,6 +32,8 @@ pub struct Route {
     pub target: Target,
     /// A policy or target looks at the request's headers after they were sent on.
     pub reads_request_late: bool,
+    /// Preflights of what it takes are looked up as what they announce.
+    pub answers_preflights: bool,
 }
 
 /// One running configuration.
@@ -111,7 +113,8 @@ fn build_route(
         .collect();
     let reads_request_late = policies.iter().any(|applied| applied.policy.reads_request_late());
     let target = Target::build(&plan.target, &plan.name, upstreams, build.metrics)?;
-    Some(Route { name: Arc::clone(&plan.name), policies, target, reads_request_late })
+    let (name, answers_preflights) = (Arc::clone(&plan.name), plan.answers_preflights());
+    Some(Route { name, policies, target, reads_request_late, answers_preflights })
 }
 
 /// What is counted about every request, by route and status class, resolved at load.

@@ -7,14 +7,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderValue, IF_RANGE, RANGE};
 
+use crate::accepts::Weights;
+use crate::encoder::Encoder;
+
 /// What comes out may be this many times what went in, and [`FREE`] bytes.
 const RATIO: u64 = 200;
 const FREE: u64 = 64 * 1024;
-/// How hard encoders try: bodies are written once and read once.
-const GZIP_LEVEL: u32 = 5;
-const BROTLI_LEVEL: u32 = 4;
-const BROTLI_WINDOW: u32 = 20;
-
 /// A coding that is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -36,7 +34,7 @@ pub enum Broken {
 }
 
 impl Coding {
-    fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         match name.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => Some(Self::Gzip),
             "br" => Some(Self::Brotli),
@@ -63,21 +61,23 @@ impl Coding {
     }
 
     pub fn encode(self, bytes: &[u8]) -> std::io::Result<Bytes> {
-        let mut out = Vec::new();
+        let mut encoder = Encoder::new(self)?;
+        let begun = encoder.write(bytes)?;
+        let rest = encoder.finish()?;
+        Ok(if begun.is_empty() { rest } else { [begun, rest].concat().into() })
+    }
+
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Gzip => {
-                let level = flate2::Compression::new(GZIP_LEVEL);
-                flate2::read::GzEncoder::new(bytes, level).read_to_end(&mut out)?;
-            }
-            Self::Brotli => {
-                let (level, window) = (BROTLI_LEVEL, BROTLI_WINDOW);
-                brotli::CompressorReader::new(bytes, 4096, level, window).read_to_end(&mut out)?;
-            }
-            Self::Zstd => {
-                zstd::stream::read::Encoder::new(bytes, 0)?.read_to_end(&mut out)?;
-            }
+            Self::Gzip => "gzip",
+            Self::Brotli => "br",
+            Self::Zstd => "zstd",
         }
-        Ok(out.into())
+    }
+
+    pub fn value(self) -> HeaderValue {
+        HeaderValue::from_static(self.name())
     }
 }
 
@@ -103,12 +103,7 @@ pub fn of(headers: &HeaderMap) -> Result<Option<Coding>, String> {
 
 /// Whether a client takes this coding.
 pub fn is_accepted(coding: Coding, accepts: &HeaderValue) -> bool {
-    let text = accepts.to_str().unwrap_or_default();
-    text.split(',').any(|part| {
-        let (name, weight) = part.split_once(';').unwrap_or((part, ""));
-        let refused = weight.trim().strip_prefix("q=").is_some_and(|it| it.parse() == Ok(0.0_f32));
-        Coding::parse(name) == Some(coding) && !refused
-    })
+    Weights::of_lines([accepts]).of(coding) > 0
 }
 
 /// What a client said that it takes, kept while `Accept-Encoding` does not travel on.

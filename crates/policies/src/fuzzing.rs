@@ -6,6 +6,9 @@ use portcullis_config::{Decode as _, Diagnostics, Named, Sources, parse};
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Build, Clock};
 
+use crate::accepts::Weights;
+use crate::coding::Coding;
+use crate::cors::origin::{Listed, Origins};
 use crate::issuers::{self, IssuerSettings, keys};
 pub use crate::json::agree;
 use crate::jwt::verify::{Trusted, verify};
@@ -21,6 +24,34 @@ pub fn token(data: &[u8]) {
     let _ = keys::parse(data);
     if let Ok(text) = std::str::from_utf8(data) {
         assert!(verify(ISSUER.get_or_init(issuer), text, 1_700_000_000).is_err());
+    }
+}
+
+/// `Accept-Encoding` and `Origin`, a line each: a coding that is chosen is welcome, and an origin that may
+/// read is one of those that are listed.
+pub fn asked(data: &[u8]) {
+    let mut lines = data.splitn(2, |byte| *byte == b'\n');
+    let mut next = || http::HeaderValue::from_bytes(lines.next().unwrap_or_default()).ok();
+    if let Some(accepts) = next() {
+        let weights = Weights::of_lines([&accepts]);
+        let best = weights.best(&[Coding::Zstd, Coding::Brotli, Coding::Gzip]);
+        assert!(best.is_none_or(|best| weights.of(best) > 0));
+    }
+    if let Some(origin) = next() {
+        let mut listed = Listed::default();
+        for one in ["https://shop.example.com", "https://*.example.org", "http://localhost:*"] {
+            assert!(listed.add(one).is_ok());
+        }
+        let _ = Listed::default().add(origin.to_str().unwrap_or_default());
+        let origins = Origins::Listed(listed);
+        let headers = [(http::header::ORIGIN, origin.clone())].into_iter().collect();
+        if origins.allowed(&headers).is_some() {
+            let uri = http::Uri::try_from(origin.as_bytes()).unwrap_or_default();
+            let host = uri.host().unwrap_or_default();
+            let known = host == "shop.example.com" || host.ends_with(".example.org");
+            assert!(known || host == "localhost", "{origin:?} may read");
+            assert!(!origin.as_bytes().contains(&b'@') && uri.path() == "/", "{origin:?}");
+        }
     }
 }
 

@@ -4,7 +4,9 @@
 use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
-use crate::{api_key, authorize, jwt, rate_limit, transform, validate};
+use crate::{
+    api_key, authorize, body_limit, compress, cors, ip_access, jwt, rate_limit, transform, validate,
+};
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
 pub struct Kind {
@@ -18,6 +20,24 @@ pub struct Kind {
 }
 
 pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "cors",
+        because: "a preflight has no credentials to look at, and a script may read every answer, also a refusal",
+        schema: cors::schema,
+        plan: cors::plan,
+    },
+    Kind {
+        name: "compress",
+        because: "it takes what everything further in has made of an answer, and nobody has to undo it",
+        schema: compress::schema,
+        plan: compress::plan,
+    },
+    Kind {
+        name: "ip_access",
+        because: "it costs next to nothing, and whoever may not ask from there is not counted or looked at",
+        schema: ip_access::schema,
+        plan: ip_access::plan,
+    },
     Kind {
         name: "rate_limit",
         because: "limits that need not know who asks come first: bad credentials are limited guesses",
@@ -47,6 +67,12 @@ pub const KINDS: &[Kind] = &[
         because: "the other limits know who asks, and a body is not read for somebody who asks too often",
         schema: rate_limit::schema,
         plan: rate_limit::plan,
+    },
+    Kind {
+        name: "body_limit",
+        because: "nobody reads what is too large, and only who may ask is told how large that is",
+        schema: body_limit::schema,
+        plan: body_limit::plan,
     },
     Kind {
         name: "validate",

@@ -3,14 +3,20 @@
 //! A policy's settings (its block in the YAML), behaviour and unit tests live in one file or folder;
 //! one line in [`kinds::KINDS`] registers it.
 
+mod accepts;
 pub mod api_key;
 pub mod authorize;
 mod beside;
 mod bodies;
+pub mod body_limit;
 mod coding;
+pub mod compress;
 pub mod consumers;
+pub mod cors;
+mod encoder;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod ip_access;
 pub mod issuers;
 mod json;
 pub mod jwt;
@@ -32,6 +38,7 @@ use portcullis_core::metrics::Metric;
 /// Every way in which a policy fails a request.
 pub fn codes() -> Vec<&'static Code> {
     [
+        ip_access::CODES,
         api_key::CODES,
         jwt::CODES,
         authorize::CODES,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::HeaderName;
 use http::request::Parts;
+use http::HeaderName;
 use portcullis_config::{Diagnostics, Named, Node, Sources, Span, Spanned, did_you_mean};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
@@ -255,6 +255,12 @@ pub trait Planned: Send + Sync {
     /// Runs the tests that stand beside its settings: what fails is said where they stand. How many ran?
     fn test(&self, _out: &mut Diagnostics) -> usize {
         0
+    }
+
+    /// True when the policy answers preflights: those of its route are then looked up by what they
+    /// announce.
+    fn answers_preflights(&self) -> bool {
+        false
     }
 
     /// Facts for `explain` that the settings alone do not show, such as which engine runs a mapping.

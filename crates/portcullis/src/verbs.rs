@@ -106,11 +106,11 @@ pub struct Explain {
     method: String,
     /// The request's URL, such as http://127.0.0.1:8080/api/v1/orders.
     url: String,
-    /// Files and folders of the configuration.
     /// A header of the request, such as 'authorization: Bearer TOKEN': what is wrong with a token is
     /// told. Its issuer may be asked for keys.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+    /// Files and folders of the configuration.
     #[arg(value_name = "FILE|DIR", default_value = "portcullis.yaml")]
     paths: Vec<PathBuf>,
 }
@@ -174,7 +174,10 @@ pub fn explain(asked: &Explain) -> ExitCode {
         method: &request.method,
         headers: &request.headers,
         query: url.query(),
+        announced: None,
     };
+    let announced = query.preflight();
+    let query = router.meant(query, announced.as_ref(), |route| route.answers_preflights());
     print(&told(&router.explain(&query), &request, &loaded))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use portcullis_core::Problem;
-use portcullis_core::problem::REQUEST_BROKEN;
+use portcullis_core::problem::{REQUEST_BROKEN, too_large};
 use tokio::time::Instant;
 
 use crate::codec::head::Head;
@@ -16,7 +16,7 @@ use crate::h2::{self, Stream, Streams};
 use crate::metrics::UpstreamMetrics;
 use crate::pool::Pool;
 use crate::problems::{BAD_ANSWER, CONNECT_FAILED, DEADLINE, REQUEST_STALLED, RESET, TIMEOUT};
-use crate::request::{self, Progress, Ready};
+use crate::request::{Progress, Ready};
 use crate::settings::Statuses;
 
 /// How long an upstream may take.
@@ -155,7 +155,7 @@ impl Lost {
             }
             Self::Deadline(_) => Problem::new(&DEADLINE, "the request's own time was over"),
             Self::BadAnswer(_) => Problem::new(&BAD_ANSWER, "what the service sent is no answer"),
-            Self::TooLarge(limit) => return request::too_large(*limit),
+            Self::TooLarge(limit) => return too_large(*limit),
             Self::Request(_) => {
                 let problem = Problem::new(&REQUEST_BROKEN, "the body ended before it was whole");
                 return problem.private(self.reason());

@@ -10,7 +10,7 @@ use http::Method;
 use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame, SizeHint};
-use portcullis_core::problem::PAYLOAD_TOO_LARGE;
+use portcullis_core::problem::too_large;
 use portcullis_core::{Body, BodyError, Problem, headers};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -125,10 +125,6 @@ fn fits(body: &Body) -> Result<(), Problem> {
         }
         _ => Ok(()),
     }
-}
-
-pub(crate) fn too_large(limit: u64) -> Problem {
-    Problem::new(&PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes at most"))
 }
 
 /// Methods whose empty body is said to be empty (RFC 9110 section 8.6).

@@ -9,8 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{FORWARDED, HeaderName, HeaderValue};
 use http::{HeaderMap, header};
-use ipnet::IpNet;
-use portcullis_core::Peer;
+use portcullis_core::{Networks, Peer};
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -37,11 +36,11 @@ const CHAIN_LIMIT: usize = 32;
 
 /// The networks whose word counts.
 #[derive(Clone, Debug, Default)]
-pub struct Trusted(pub Vec<IpNet>);
+pub struct Trusted(pub Networks);
 
 impl Trusted {
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(&address))
+        self.0.contains(address)
     }
 }
 
@@ -145,7 +144,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        let trusted = Trusted(trusted.iter().map(|net| net.parse().unwrap()).collect());
+        let trusted =
+            Trusted(trusted.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect());
         let peer = Peer::new(peer.parse().unwrap(), "127.0.0.1:80".into());
         let believed = trusted.contains(peer.ip);
         let client = apply(

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
-use portcullis_core::problem::PAYLOAD_TOO_LARGE;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Worker, mask};
 
 use crate::problems::{BAD_HOST, BAD_PATH, BAD_REQUEST, METHOD_NOT_ALLOWED};
@@ -48,7 +47,7 @@ pub fn open(
     let bounds = &snapshot.bounds;
     let streamed = if grpc { u64::MAX } else { bounds.streamed_body };
     let declared = declared_length(&parts.headers);
-    let mut problem = refusal(&parts.method, &host, &path, declared > Some(streamed));
+    let mut problem = refusal(&parts.method, &host, &path);
     if odd > 0 && odd_names == OddHeaderNames::Refuse {
         let detail = "a header's name has other characters than letters, digits and -";
         problem = problem.or(Some(Problem::new(&BAD_REQUEST, detail)));
@@ -88,7 +87,6 @@ fn refusal(
     method: &Method,
     host: &Result<host::Host, &'static str>,
     path: &Result<CanonicalPath, portcullis_core::PathError>,
-    too_large: bool,
 ) -> Option<Problem> {
     if matches!(*method, Method::CONNECT | Method::TRACE) {
         return Some(Problem::new(&METHOD_NOT_ALLOWED, "CONNECT and TRACE are not served here"));
@@ -96,10 +94,7 @@ fn refusal(
     if let Err(why) = host {
         return Some(Problem::new(&BAD_HOST, *why));
     }
-    if let Err(error) = path {
-        return Some(Problem::new(&BAD_PATH, error.to_string()));
-    }
-    too_large.then(|| Problem::new(&PAYLOAD_TOO_LARGE, "the request's body is too large"))
+    path.as_ref().err().map(|error| Problem::new(&BAD_PATH, error.to_string()))
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

@@ -44,6 +44,13 @@ pub struct RoutePlan {
     pub target: TargetPlan,
 }
 
+impl RoutePlan {
+    /// True when one of its policies answers preflights.
+    pub fn answers_preflights(&self) -> bool {
+        self.policies.iter().any(|applied| applied.plan.answers_preflights())
+    }
+}
+
 /// How much and how long a client may send.
 #[derive(Clone, Copy, Debug)]
 pub struct BoundsPlan {
@@ -135,7 +142,6 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     if let Some(admin) = file.admin.on() {
         keep_admin_apart(&admin.address, &file, &listeners, out);
     }
-    let trusted = trusted(&file.trusted_proxies, out);
     unused_upstreams(&file, &routes, out);
     one_limit_a_name(&routes, out);
     drift::warn_of_unserved(&routes, out);
@@ -150,7 +156,7 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
         listeners,
         admin,
         workers: file.workers.map(|count| count.as_usize()),
-        trusted,
+        trusted: Trusted(file.trusted_proxies.iter().copied().collect()),
         odd_header_names: file.odd_header_names,
         bounds: bounds(&file.bounds),
         log: log(&file.log),
@@ -236,19 +242,6 @@ fn one_limit_a_name(routes: &[RoutePlan], out: &mut Diagnostics) {
             }
         }
     }
-}
-
-fn trusted(networks: &[Spanned<String>], out: &mut Diagnostics) -> Trusted {
-    let parse = |network: &Spanned<String>| {
-        let parsed = network.parse().ok();
-        let parsed = parsed.or_else(|| network.parse::<std::net::IpAddr>().ok().map(Into::into));
-        if parsed.is_none() {
-            out.error(network.span, format!("`{}` is no network", network.shown()))
-                .hint("write an address such as 10.0.0.7 or a network such as 10.0.0.0/8");
-        }
-        parsed
-    };
-    Trusted(networks.iter().filter_map(parse).collect())
 }
 
 fn bounds(settings: &BoundsSettings) -> BoundsPlan {

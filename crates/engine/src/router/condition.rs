@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::fmt;
 
-use http::header::{HOST, HeaderName};
-use http::{HeaderMap, Method};
+use http::Method;
+use http::header::{HOST, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use portcullis_core::mask;
 
@@ -57,9 +57,16 @@ impl HeaderCondition {
         Ok(Self { name: parsed, wanted: Wanted::parse(value) })
     }
 
-    fn holds(&self, headers: &HeaderMap) -> bool {
-        let value = headers.get(&self.name);
-        value.is_some_and(|value| self.wanted.accepts(value.as_bytes().iter().copied()))
+    fn holds(&self, request: &Query<'_>) -> bool {
+        match request.headers.get(&self.name) {
+            Some(value) => self.wanted.accepts(value.as_bytes().iter().copied()),
+            None => request.announced.is_some_and(|names| self.is_among(names)),
+        }
+    }
+
+    fn is_among(&self, names: &HeaderValue) -> bool {
+        let mut names = names.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        names.any(|name| name.eq_ignore_ascii_case(self.name.as_str().as_bytes()))
     }
 }
 
@@ -137,7 +144,7 @@ impl Match {
     /// Whether the conditions hold for a request whose host and path match. The method comes last,
     /// so that `Refusal::Method` means that another method would be served.
     pub(super) fn test(&self, request: &Query<'_>) -> Result<(), Refusal<'_>> {
-        if let Some(broken) = self.headers.iter().find(|wanted| !wanted.holds(request.headers)) {
+        if let Some(broken) = self.headers.iter().find(|wanted| !wanted.holds(request)) {
             return Err(Refusal::Header(broken));
         }
         let query = request.query.unwrap_or_default();

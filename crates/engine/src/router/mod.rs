@@ -28,6 +28,9 @@
 //!   the same host and path lists HEAD: such routes are asked first. A route elsewhere that lists
 //!   HEAD does not draw it away from the more specific path's policies.
 //!
+//! * A preflight has the values of no header that it announces: a route's condition on such a header
+//!   holds for it (see [`Router::meant`]).
+//!
 //! When a route's host, path, headers and query hold but for no such route the method does, the
 //! answer is [`Missed::MethodNotAllowed`] with all methods that would be served.
 //!
@@ -47,6 +50,7 @@ mod condition;
 mod explain;
 mod host;
 mod pattern;
+mod preflight;
 mod tree;
 
 #[cfg(test)]
@@ -57,7 +61,7 @@ mod tests;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use smallvec::SmallVec;
 
 pub use build::{Builder, Shadow};
@@ -80,6 +84,8 @@ pub struct Query<'q> {
     pub headers: &'q HeaderMap,
     /// What follows the `?`, as it was sent.
     pub query: Option<&'q str>,
+    /// Names of headers that will be there, whatever their values: what a preflight announces.
+    pub announced: Option<&'q HeaderValue>,
 }
 
 struct Entry<T> {

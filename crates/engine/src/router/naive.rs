@@ -32,6 +32,7 @@ impl Request {
             method: &self.method,
             headers: &self.headers,
             query: self.query.as_deref(),
+            announced: None,
         }
     }
 }

@@ -70,6 +70,7 @@ impl Asked {
             method: &self.method,
             headers: &self.headers,
             query: self.query.as_deref(),
+            announced: None,
         }
     }
 }

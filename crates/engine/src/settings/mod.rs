@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::plan::policies::PoliciesBlock;
 pub use compose::{CallSettings, ComposeSettings};
+use ipnet::IpNet;
 use portcullis_config::{
     Bytes, Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret,
     Spanned, choices, settings,
@@ -29,7 +30,7 @@ settings! {
         /// How many cores serve requests; all of them when left out.
         pub workers: Option<Ranged<1, 256>>,
         /// Networks whose X-Forwarded-* headers are believed, such as 10.0.0.0/8.
-        pub trusted_proxies: Vec<Spanned<String>> = "[]",
+        pub trusted_proxies: Vec<IpNet> = "[]",
         /// What becomes of headers whose names have other characters than letters, digits and `-`:
         /// services that read `_` or `.` as `-` take them for other headers. gRPC may have them.
         pub odd_header_names: OddHeaderNames = "drop",
@@ -111,7 +112,7 @@ settings! {
         pub header_fields: Ranged<1, 4096> = "100",
         /// A request's or an answer's body that a policy reads.
         pub buffered_body: Bytes = "1MiB",
-        /// A request's body that passes. gRPC is exempt.
+        /// A request's body that passes, on routes without a `body_limit`. gRPC is exempt.
         pub streamed_body: Bytes = "16MiB",
         /// From the first byte of a request's head, or the connection's begin, to its last.
         pub header_read: Duration = "10s",

@@ -51,9 +51,10 @@ pub fn expose(exchange: &Exchange, answer: &mut http::HeaderMap) {
     }
 }
 
-const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "RateLimit, RateLimit-Policy, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset",
-);
+/// What answers say of limits, by the names of their headers.
+pub const ANNOUNCED: &str = "RateLimit, RateLimit-Policy, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset";
+
+const EXPOSED: HeaderValue = HeaderValue::from_static(ANNOUNCED);
 
 /// Another stage was here before.
 fn is_exposed(answer: &http::HeaderMap) -> bool {
@@ -127,7 +128,7 @@ fn join<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderV
 }
 
 fn extend(
-    headers: &mut smallvec::SmallVec<[(HeaderName, HeaderValue); 6]>,
+    headers: &mut smallvec::SmallVec<[(HeaderName, HeaderValue); 8]>,
     name: &HeaderName,
     value: HeaderValue,
 ) {

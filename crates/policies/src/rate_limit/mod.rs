@@ -32,6 +32,7 @@ use portcullis_core::{
 use smallvec::SmallVec;
 
 use crate::planner::{Planned, Planner};
+pub(crate) use answer::ANNOUNCED;
 use decision::{Asked, Decision, Decisions, is_admitted, is_nearer};
 use limit::{Limit, LimitPlan, Place, Question};
 use shared::STORE_UNAVAILABLE;

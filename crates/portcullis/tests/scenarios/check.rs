@@ -1,6 +1,8 @@
 //! Compares what came back with what was expected. The first difference is the error, with the
 //! whole answer beside it.
 
+use std::io::Read as _;
+
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
@@ -10,7 +12,7 @@ use crate::kit::client::{Got, RawGot};
 use crate::kit::fields::Fields;
 use crate::kit::gateway::Ended;
 use crate::kit::script::wild;
-use crate::language::Expect;
+use crate::language::{Coding, Expect};
 use crate::shapes::{Amount, Texts};
 
 pub fn outcome(expect: &Expect, outcome: &Outcome) -> Result<()> {
@@ -33,11 +35,27 @@ fn raw(expect: &Expect, got: &RawGot) -> Result<()> {
 
 fn answer(expect: &Expect, got: &Got) -> Result<()> {
     ensure!(!expect.refused, "expected no answer, got {}", shown(got));
+    let decoded = expect.coding.map(|coding| decoded(coding, got)).transpose()?;
+    let got = decoded.as_ref().unwrap_or(got);
     let checked = head(expect, got)
         .and_then(|()| body(expect, got))
         .and_then(|()| problem(expect, got))
         .and_then(|()| timing(expect, got));
     beside(checked, || shown(got))
+}
+
+/// The answer as a client reads it that knows the coding.
+fn decoded(coding: Coding, got: &Got) -> Result<Got> {
+    let said = got.headers.joined("content-encoding");
+    ensure!(said.as_deref() == Some(coding.as_str()), "content-encoding: got {said:?}");
+    let (coded, mut body) = (got.body.as_slice(), Vec::new());
+    match coding {
+        Coding::Gzip => flate2::read::MultiGzDecoder::new(coded).read_to_end(&mut body),
+        Coding::Brotli => brotli::Decompressor::new(coded, 4096).read_to_end(&mut body),
+        Coding::Zstd => zstd::stream::read::Decoder::new(coded)?.read_to_end(&mut body),
+    }
+    .with_context(|| format!("the body is no {}", coding.as_str()))?;
+    Ok(Got { body, ..got.clone() })
 }
 
 fn head(expect: &Expect, got: &Got) -> Result<()> {

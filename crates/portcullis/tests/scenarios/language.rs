@@ -211,6 +211,8 @@ settings! {
         /// The whole body, also with `*`.
         pub json_exact: Option<Node>,
         pub text: Option<String>,
+        /// The coding of the body, which Content-Encoding names too; it is compared without it.
+        pub coding: Option<Coding>,
         /// Each stands in the body.
         pub contains: OneOrMany<String> = "[]",
         /// None stands in head or body.
@@ -268,6 +270,15 @@ settings! {
         pub set: Option<IssuerMood>,
         /// How often its key set was asked for since the scenario began.
         pub fetches: Option<Amount>,
+    }
+}
+
+choices! {
+    /// A content coding.
+    pub enum Coding {
+        Gzip = "gzip",
+        Brotli = "br",
+        Zstd = "zstd",
     }
 }
 
