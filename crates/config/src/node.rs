@@ -268,6 +268,19 @@ impl Map {
         Self { entries }
     }
 
+    pub(crate) fn into_entries(self) -> Vec<MapEntry> {
+        self.entries
+    }
+
+    /// For who looks at keys that are there twice afterwards.
+    pub(crate) fn append(&mut self, mut more: Map) {
+        self.entries.append(&mut more.entries);
+    }
+
+    pub(crate) fn retain(&mut self, stays: impl FnMut(&MapEntry) -> bool) {
+        self.entries.retain(stays);
+    }
+
     pub fn iter(&self) -> std::slice::Iter<'_, MapEntry> {
         self.entries.iter()
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portcullis_config::{Diagnostics, Environment, Map, Node, Sources, Value, parse};
+use portcullis_config::{Diagnostics, Environment, Sources, merge, parse};
 
 use crate::plan::{self, Plan};
 
@@ -26,96 +26,73 @@ pub struct Loaded {
 pub fn load(source: &Source) -> Loaded {
     let (mut sources, mut out) = (Sources::new(), Diagnostics::new());
     let files = files(&source.paths, &mut out);
-    let mut root: Option<Node> = None;
-    for path in &files {
-        match std::fs::read_to_string(path) {
-            Ok(text) => {
-                let node = parse(&mut sources, path.clone(), text, &*source.environment, &mut out);
-                root = match (root, node) {
-                    (Some(root), Some(node)) => Some(merge(root, node, &mut out)),
-                    (root, node) => root.or(node),
-                };
-            }
-            Err(error) => {
-                out.plain(format!("cannot read {}: {error}", path.display()))
-                    .hint("name a configuration file, or write ./portcullis.yaml");
-            }
+    let mut read = |path: &PathBuf| match std::fs::read_to_string(path) {
+        Ok(text) => parse(&mut sources, path.clone(), text, &*source.environment, &mut out),
+        Err(error) => {
+            out.plain(format!("cannot read {}: {error}", path.display()))
+                .hint("name a configuration file, or write ./portcullis.yaml");
+            None
         }
-    }
-    let plan = match &root {
-        Some(root) => plan::plan(root, &sources, &mut out),
-        None => None,
     };
+    let nodes: Vec<_> = files.iter().map(&mut read).collect();
+    // What the others say makes no sense without one that could not be read.
+    let nodes: Option<Vec<_>> = nodes.into_iter().collect();
+    let root = nodes.and_then(|nodes| merge(nodes, &sources, &mut out));
+    let plan = root.and_then(|root| plan::plan(&root, &sources, &mut out));
     let plan = plan.filter(|_| !out.has_errors());
     let named = plan.iter().flat_map(|plan| plan.files.iter().cloned());
     let files = files.iter().cloned().chain(named).collect();
     Loaded { plan, sources, diagnostics: out, files }
 }
 
-/// The files of a folder are its `.yaml` and `.yml`, by name.
+/// The files of a folder are its `.yaml` and `.yml`, by name; hidden ones are not meant.
 pub fn files(paths: &[PathBuf], out: &mut Diagnostics) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+    let mut files: Vec<PathBuf> = Vec::new();
     for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
+        let inside = match path.is_dir() {
+            true => inside(path, out),
+            false => vec![path.clone()],
+        };
+        for file in inside {
+            if files.iter().any(|known| is_same(known, &file)) {
+                out.plain(format!("{} is named twice", file.display()))
+                    .hint("a folder's files need not be named beside it");
+            } else {
+                files.push(file);
+            }
         }
-        let mut inside: Vec<PathBuf> = std::fs::read_dir(path)
-            .map(|entries| {
-                entries.flatten().map(|entry| entry.path()).filter(|path| is_yaml(path)).collect()
-            })
-            .unwrap_or_default();
-        inside.sort();
-        if inside.is_empty() {
-            out.plain(format!("{} has no .yaml file", path.display()));
-        }
-        files.extend(inside);
+    }
+    if let ([], Some(first)) = (files.as_slice(), paths.first())
+        && !out.has_errors()
+    {
+        out.plain(format!("{} has no .yaml file", first.display()));
     }
     files
 }
 
+fn inside(folder: &Path, out: &mut Diagnostics) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).and_then(|entries| {
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()
+    });
+    let mut files = entries.unwrap_or_else(|error| {
+        out.plain(format!("cannot read {}: {error}", folder.display()));
+        Vec::new()
+    });
+    files.retain(|path| is_yaml(path));
+    files.sort();
+    files
+}
+
+/// Two names of one file, such as `a.yaml` and `./a.yaml`.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    one == other
+        || one.file_name() == other.file_name()
+            && real(one).is_some_and(|one| real(other) == Some(one))
+}
+
+/// Editors keep hidden files beside the one that they edit.
 fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
-}
-
-/// Lays a second file beside the first: lists are joined, maps take the other's keys, and the same
-/// key twice is an error.
-fn merge(first: Node, second: Node, out: &mut Diagnostics) -> Node {
-    let (Value::Map(mut merged), Some(more)) = (first.value, second.as_map()) else {
-        out.error(second.span, "a configuration file is a map");
-        return second;
-    };
-    for entry in more.iter() {
-        let mut entry = entry.clone();
-        if let Some(known) = merged.get(&entry.key) {
-            entry.value = match (&known.value, &entry.value.value) {
-                (Value::List(known), Value::List(more)) => {
-                    let joined = known.iter().chain(more).cloned().collect();
-                    Node::new(Value::List(joined), entry.value.span)
-                }
-                (Value::Map(known), Value::Map(more)) => {
-                    Node::new(Value::Map(join(known, more, out)), entry.value.span)
-                }
-                _ => {
-                    out.error(entry.key_span, format!("`{}` stands in two files", entry.key))
-                        .hint("keep it in one of them");
-                    continue;
-                }
-            };
-        }
-        merged.set(entry);
-    }
-    Node::new(Value::Map(merged), first.span)
-}
-
-fn join(known: &Map, more: &Map, out: &mut Diagnostics) -> Map {
-    let mut joined = known.clone();
-    for entry in more.iter() {
-        if joined.get(&entry.key).is_some() {
-            out.error(entry.key_span, format!("`{}` stands in two files", entry.key))
-                .hint("keep it in one of them");
-        }
-        joined.set(entry.clone());
-    }
-    joined
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    !name.starts_with(b".") && [b".yaml".as_slice(), b".yml"].iter().any(|end| name.ends_with(end))
 }

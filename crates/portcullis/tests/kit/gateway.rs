@@ -2,7 +2,7 @@
 //! standard output.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -38,9 +38,18 @@ pub struct Ended {
 impl Gateway {
     /// Starts `portcullis run` in `folder` and waits for its banner.
     pub async fn start(folder: &Path, file: &Path, environment: &Environment) -> Result<Self> {
+        Self::start_with(folder, &[file.to_owned()], environment).await
+    }
+
+    /// The same with several files and folders.
+    pub async fn start_with(
+        folder: &Path,
+        paths: &[PathBuf],
+        environment: &Environment,
+    ) -> Result<Self> {
         let mut child = command(folder, environment)
             .arg("run")
-            .arg(file)
+            .args(paths)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

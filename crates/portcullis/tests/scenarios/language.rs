@@ -1,6 +1,7 @@
 //! The scenario language: what a scenario file may say. scenarios/README.md explains it by example.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_config::{Bytes, Named, Node, OneOrMany, choices, settings};
@@ -17,6 +18,8 @@ settings! {
         pub config: Option<String>,
         /// Other files in its directory.
         pub files: Texts = "{}",
+        /// Files and folders that it is started with beside its own.
+        pub beside: Vec<PathBuf> = "[]",
         /// Its environment; nothing else is in it.
         pub env: Texts = "{}",
         /// Scripted upstreams by name: rules, of which the first that fits answers.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::net::TcpListener;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
 use portcullis_config::Node;
@@ -55,7 +56,7 @@ pub async fn play(found: &Found) -> Result<()> {
         return check::outcome(&expect, &act::Outcome::Ended(ended));
     }
     if let Some(config) = &scenario.config {
-        scene.start(config).await?;
+        scene.start(config, &scenario.beside).await?;
     }
     for (index, node) in scenario.steps.iter().enumerate() {
         let place = found.text.place(node);
@@ -141,11 +142,12 @@ impl Scene {
         self.gateway.as_ref().context("no gateway runs in this scenario")
     }
 
-    async fn start(&mut self, config: &str) -> Result<()> {
+    async fn start(&mut self, config: &str, beside: &[PathBuf]) -> Result<()> {
         let config = completed(config);
         check_filled(&config)?;
         let file = self.place.write(FILE, &config)?;
-        let gateway = Gateway::start(self.place.path(), &file, &self.environment).await?;
+        let paths = [std::slice::from_ref(&file), beside].concat();
+        let gateway = Gateway::start_with(self.place.path(), &paths, &self.environment).await?;
         for (index, address) in gateway.listeners.iter().enumerate() {
             self.variables.set(&format!("listener.{index}"), address.to_string());
             if index == 0 {
