@@ -54,6 +54,8 @@ pub struct Got {
     pub headers: Fields,
     pub body: Vec<u8>,
     pub trailers: Fields,
+    /// `100 Continue` came first; seen of raw bytes only.
+    pub continued: bool,
     /// To the answer's head, and to its last byte.
     pub head_took: Duration,
     pub took: Duration,
@@ -205,12 +207,14 @@ pub async fn raw(
     let to_head = bytes.starts_with(b"HEAD ");
     let mut got = RawGot::default();
     within(bound, "the answers to raw bytes", async {
+        let mut continued = false;
         while got.answers.len() < answers {
             let Some(head) = wire.response().await? else {
                 let count = got.answers.len();
                 bail!("closed after {count} of {answers} answers (sending: {sent:?})");
             };
             if head.status == 100 {
+                continued = true;
                 continue;
             }
             let body = wire.response_body(&head, to_head).await?;
@@ -219,6 +223,7 @@ pub async fn raw(
                 headers: head.fields,
                 body: body.bytes,
                 trailers: body.trailers,
+                continued: std::mem::take(&mut continued),
                 ..Got::default()
             });
         }

@@ -62,6 +62,9 @@ fn head(expect: &Expect, got: &Got) -> Result<()> {
     if let Some(status) = expect.status {
         ensure!(got.status == status, "status: expected {status}, got {}", got.status);
     }
+    if let Some(continued) = expect.continued {
+        ensure!(got.continued == continued, "100 Continue: it came: {}", got.continued);
+    }
     fields(&expect.headers, &got.headers)?;
     fields(&expect.trailers, &got.trailers).context("trailers")?;
     absent(&expect.absent, &got.headers)

@@ -231,6 +231,8 @@ settings! {
         pub head_within: Option<Duration>,
         /// It took at least as long.
         pub after: Option<Duration>,
+        /// Whether `100 Continue` came first (raw).
+        pub continued: Option<bool>,
         /// The connection is closed behind the answer (raw).
         pub closed: bool = "off",
         /// The body broke off.
