@@ -17,10 +17,9 @@ use portcullis_core::{Body, Build, Event, Exchange, Outcome, Policy, Response, S
 
 use crate::accepts::Weights;
 use crate::coding::{self, Coding};
-use crate::encoder::Encoder;
 use crate::planner::{Planned, Planner};
 use crate::{bodies, compress::types::Types};
-use stream::Encoded;
+use stream::{Encoded, Running};
 
 const NAME: &str = "compress";
 
@@ -128,13 +127,22 @@ impl Policy for Compress {
         if response.status() == StatusCode::NOT_MODIFIED {
             return Step::Next;
         }
-        let Ok(encoder) = Encoder::new(coding) else { return Step::Next };
+        let body = match is_head {
+            true => Body::Empty,
+            false => match Running::start(coding) {
+                Some(running) => {
+                    Body::stream(Encoded::new(std::mem::take(response.body_mut()), running))
+                }
+                None => {
+                    let event = Event::new(NAME, Outcome::Skipped).with("why", "busy");
+                    exchange.record.event(event);
+                    return Step::Next;
+                }
+            },
+        };
+        *response.body_mut() = body;
         headers::forget_bytes(response.headers_mut());
         response.headers_mut().insert(CONTENT_ENCODING, coding.value());
-        let body = std::mem::take(response.body_mut());
-        if !is_head {
-            *response.body_mut() = Body::stream(Encoded::new(body, encoder));
-        }
         exchange.record.event(Event::new(NAME, Outcome::Changed).with("coding", coding.name()));
         Step::Next
     }

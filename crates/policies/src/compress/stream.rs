@@ -5,6 +5,7 @@
 //! slice by slice, and other requests get their turn in between.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use portcullis_core::{Body, BodyError};
 
+use crate::coding::Coding;
 use crate::encoder::Encoder;
 
 /// So many bytes are encoded at once,
@@ -19,10 +21,50 @@ const SLICE: usize = 16 * 1024;
 /// and so many before the worker's other requests are looked after: about a millisecond of work.
 const TURN: usize = 32 * 1024;
 
+/// So many bodies are encoded at a time by all workers: each has windows and tables of up to half a MiB.
+static PLACES: Places = Places { most: 2000, taken: AtomicUsize::new(0) };
+
+/// How many may do something at a time.
+struct Places {
+    most: usize,
+    taken: AtomicUsize,
+}
+
+/// One of them; it is free again when its value goes.
+struct Place(&'static Places);
+
+impl Places {
+    fn take(&'static self) -> Option<Place> {
+        let next = |taken: usize| (taken < self.most).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        taken.is_ok().then_some(Place(self))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An encoder that has its place among all that run.
+pub struct Running {
+    encoder: Encoder,
+    _place: Place,
+}
+
+impl Running {
+    /// `None` when so many run that there is no place.
+    pub fn start(coding: Coding) -> Option<Self> {
+        let place = PLACES.take()?;
+        Encoder::new(coding).ok().map(|encoder| Self { encoder, _place: place })
+    }
+}
+
 pub struct Encoded {
     source: Source,
     /// Until the body's end.
-    encoder: Option<Encoder>,
+    running: Option<Running>,
 }
 
 /// What is to be encoded.
@@ -38,10 +80,10 @@ struct Source {
 }
 
 impl Encoded {
-    pub fn new(body: Body, encoder: Encoder) -> Self {
+    pub fn new(body: Body, running: Running) -> Self {
         let (waiting, trailers) = Default::default();
         let source = Source { body, waiting, keeps_back: false, spent: 0, trailers };
-        Self { source, encoder: Some(encoder) }
+        Self { source, running: Some(running) }
     }
 }
 
@@ -101,15 +143,14 @@ impl http_body::Body for Encoded {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Self { source, encoder } = self.get_mut();
-        let Some(running) = encoder else {
-            return Poll::Ready(
-                source.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))),
-            );
+        let Self { source, running } = self.get_mut();
+        let Some(Running { encoder, .. }) = running else {
+            let trailers = source.trailers.take();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         };
-        let written = match ready!(source.encode(running, cx)) {
+        let written = match ready!(source.encode(encoder, cx)) {
             Ok(Some(written)) => Some(Ok(written)),
-            Ok(None) => encoder.take().map(|encoder| encoder.finish().map_err(broken)),
+            Ok(None) => running.take().map(|it| it.encoder.finish().map_err(broken)),
             Err(error) => Some(Err(error)),
         };
         Poll::Ready(written.map(|written| written.map(Frame::data)))
@@ -122,7 +163,6 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::coding::Coding;
 
     const ALL: [Coding; 3] = [Coding::Gzip, Coding::Brotli, Coding::Zstd];
 
@@ -147,7 +187,7 @@ mod tests {
 
     fn encoded(coding: Coding, frames: Vec<Option<Frame<Bytes>>>) -> Encoded {
         let body = Body::stream(Scripted(frames.into()));
-        Encoded::new(body, Encoder::new(coding).unwrap())
+        Encoded::new(body, Running::start(coding).unwrap())
     }
 
     fn data(text: &'static str) -> Option<Frame<Bytes>> {
@@ -247,6 +287,18 @@ mod tests {
     }
 
     #[test]
+    fn there_are_so_many_places_and_one_is_free_again_when_its_body_has_ended() {
+        static TWO: Places = Places { most: 2, taken: AtomicUsize::new(0) };
+        let (first, second) = (TWO.take(), TWO.take());
+        assert!(first.is_some() && second.is_some() && TWO.take().is_none());
+        drop(first);
+        assert!(TWO.take().is_some());
+
+        let mut body = encoded(Coding::Gzip, vec![data("a")]);
+        assert!(drain(&mut body, &mut Vec::new()).2 && body.running.is_none());
+    }
+
+    #[test]
     fn a_body_that_breaks_off_breaks_off() {
         struct Broken;
         impl http_body::Body for Broken {
@@ -259,7 +311,7 @@ mod tests {
                 Poll::Ready(Some(Err(BodyError::Broken("gone".to_owned()))))
             }
         }
-        let mut body = Encoded::new(Body::stream(Broken), Encoder::new(Coding::Gzip).unwrap());
+        let mut body = Encoded::new(Body::stream(Broken), Running::start(Coding::Gzip).unwrap());
         let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
         assert!(matches!(polled, Poll::Ready(Some(Err(BodyError::Broken(_))))));
     }
