@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, HeaderValue};
+use http::header::{CONTENT_ENCODING, ETAG, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
 use portcullis_core::mapping::{RunError, Scope, Value};
 use portcullis_core::template::Lookup;
 use portcullis_core::{
-    Body, BodyError, Event, Exchange, Outcome, Problem, Response, Step, Verdict,
+    Body, BodyError, Event, Exchange, Outcome, Problem, Response, Step, Verdict, headers,
 };
 
 use super::steps::{Held, Side, run};
@@ -135,6 +135,11 @@ impl Live {
         }
         if !response.status().is_success() && steps.iter().all(|step| step.when.is_none()) {
             return Step::Next;
+        }
+        if exchange.record.method == Method::HEAD && steps.iter().any(|step| step.body.is_some()) {
+            // What they say is true of the service's body, and nobody sees what it is mapped to.
+            headers::forget_bytes(response.headers_mut());
+            response.headers_mut().remove(ETAG);
         }
         let mut answer = Answer::of(exchange, response, self.transform.keeps_original);
         let mut held = Held::Unasked;
