@@ -1,6 +1,7 @@
 //! What one run may cost. jaq has neither fuel nor a memory cap, but every element it visits,
 //! every sum it computes and every string it joins goes through [`Value`](super::Value); so the
-//! value pays, and a run whose budget is spent ends with an error.
+//! value pays, and a run whose budget is spent ends with an error. What no value sees pays by
+//! [`price`](super::price).
 //!
 //! The purse is a thread's own because operators (`+`, `==`, `collect`) have no room for a context;
 //! a run never leaves its thread and never waits.

@@ -3,30 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use jaq_core::load::lex::{Lexer, StrPart, Tok, Token};
-use jaq_core::load::parse::{BinaryOp, Def, Parser, Pattern, Term};
+use jaq_core::load::lex::StrPart;
+use jaq_core::load::parse::{Def, Term};
 use jaq_core::path::Part;
 
-use super::program::{CompileError, offset_of};
+use super::program::CompileError;
 use super::reads::Reads;
+use super::syntax::{Node, each, offset_of};
 
 /// The longest `range` of constants, in steps.
 const RANGE_LIMIT: f64 = 10_000.0;
-/// How deep a program's brackets may nest.
-const NESTING: usize = 64;
-/// How many operators may stand one after another or inside each other, and how long a program may
-/// be in bytes: jaq recurses over both.
-const OPERATORS: usize = 500;
-const LENGTH: usize = 64 * 1024;
-
-/// Words that, like operators, nest what follows.
-const STACKED: [&str; 12] =
-    ["and", "or", "as", "if", "elif", "try", "catch", "label", "reduce", "foreach", "def", "then"];
 
 const ENDLESS_HINT: &str = "walk over what is there: .[], map, reduce, first(...), `..`";
 const OUTSIDE_HINT: &str = "a program sees its input and its variables, nothing else";
-
-type Node<'a> = Term<&'a str>;
 
 /// What is known about a program that may run.
 pub(super) struct Facts<'a> {
@@ -37,78 +26,13 @@ pub(super) struct Facts<'a> {
     pub reads: Reads<'a>,
 }
 
-/// Refuses what is too large to be parsed without worry.
-pub(super) fn size(text: &str) -> Result<(), CompileError> {
-    let refused = |offset: usize, message: String| {
-        let hint = Some("split it: mappings can be chained".to_owned());
-        Err(CompileError { offset, message, hint })
-    };
-    if text.len() > LENGTH {
-        return refused(LENGTH, format!("a program is at most {LENGTH} bytes long"));
-    }
-    let mut open = 0_usize;
-    for (offset, byte) in text.bytes().enumerate() {
-        match byte {
-            b'(' | b'[' | b'{' => open += 1,
-            b')' | b']' | b'}' => open = open.saturating_sub(1),
-            _ => {}
-        }
-        if open > NESTING {
-            return refused(offset, format!("brackets nest deeper than {NESTING}"));
-        }
-    }
-    match weigh(&Lexer::new(text).lex().unwrap_or_default(), 0) {
-        Ok(()) => Ok(()),
-        Err(place) => {
-            let message = format!("more than {OPERATORS} operators in a row or inside each other");
-            refused(offset_of(text, place), message)
-        }
-    }
-}
-
-/// Counts what makes a program's tree deeper; gives the place where it gets too deep.
-fn weigh<'a>(tokens: &[Token<&'a str>], above: usize) -> Result<(), &'a str> {
-    let (mut weight, mut path) = (above, 0);
-    for Token(text, token) in tokens {
-        match token {
-            Tok::Sym if text.starts_with('.') => path += 1,
-            Tok::Block(_) if text.starts_with('[') => path += 1,
-            Tok::Sym if *text == "?" => {}
-            _ => path = 0,
-        }
-        match token {
-            Tok::Sym if !text.starts_with(['.', ':', ';', '?']) => weight += 1,
-            Tok::Word if STACKED.contains(text) => weight += 1,
-            Tok::Block(inner) => weigh(inner, weight)?,
-            Tok::Str(parts) => {
-                for part in parts {
-                    if let StrPart::Term(Token(text, Tok::Block(inner))) = part {
-                        weight += 1;
-                        if weight > OPERATORS {
-                            return Err(text);
-                        }
-                        weigh(inner, weight)?;
-                    }
-                }
-            }
-            _ => {}
-        }
-        if weight > OPERATORS || path > OPERATORS {
-            return Err(text);
-        }
-    }
-    Ok(())
-}
-
 /// Checks a program that parses.
-pub(super) fn check(text: &str) -> Result<Facts<'_>, Vec<CompileError>> {
-    let tokens = Lexer::new(text).lex().unwrap_or_default();
-    let term = Parser::new(&tokens).parse(Parser::term).unwrap_or_default();
+pub(super) fn check<'a>(text: &'a str, program: &Node<'a>) -> Result<Facts<'a>, Vec<CompileError>> {
     let (scope, variables, env, errors) = Default::default();
     let mut check = Check { text, scope, variables, env, errors };
-    check.walk(&term);
+    check.walk(program);
     if check.errors.is_empty() {
-        Ok(Facts { variables: check.variables, env: check.env, reads: Reads::of(&term) })
+        Ok(Facts { variables: check.variables, env: check.env, reads: Reads::of(program) })
     } else {
         Err(check.errors)
     }
@@ -220,68 +144,4 @@ fn short(arguments: &[Node<'_>]) -> bool {
         _ => return false,
     };
     steps <= RANGE_LIMIT
-}
-
-/// Calls `visit` with every term that stands directly inside `term`.
-pub(super) fn each<'t, 'a>(term: &'t Node<'a>, visit: &mut impl FnMut(&'t Node<'a>)) {
-    match term {
-        Term::Id | Term::Recurse | Term::Num(_) | Term::Var(_) | Term::Break(_) => {}
-        Term::Arr(None) => {}
-        Term::Str(_, parts) => parts.iter().for_each(|part| {
-            if let StrPart::Term(term) = part {
-                visit(term);
-            }
-        }),
-        Term::Arr(Some(term)) | Term::Neg(term) | Term::Label(_, term) => visit(term),
-        Term::Obj(members) => members.iter().for_each(|(name, value)| {
-            visit(name);
-            value.iter().for_each(&mut *visit);
-        }),
-        Term::BinOp(left, operator, right) => {
-            visit(left);
-            if let BinaryOp::Pipe(Some(pattern)) = operator {
-                each_key(pattern, visit);
-            }
-            visit(right);
-        }
-        Term::Fold(_, items, pattern, arguments) => {
-            visit(items);
-            each_key(pattern, visit);
-            arguments.iter().for_each(visit);
-        }
-        Term::TryCatch(term, catch) => {
-            visit(term);
-            catch.iter().for_each(|term| visit(term));
-        }
-        Term::IfThenElse(cases, otherwise) => {
-            cases.iter().for_each(|(condition, then)| {
-                visit(condition);
-                visit(then);
-            });
-            otherwise.iter().for_each(|term| visit(term));
-        }
-        Term::Def(defs, body) => {
-            defs.iter().for_each(|def| visit(&def.body));
-            visit(body);
-        }
-        Term::Call(_, arguments) => arguments.iter().for_each(visit),
-        Term::Path(term, path) => {
-            visit(term);
-            path.0.iter().for_each(|(part, _)| match part {
-                Part::Index(term) => visit(term),
-                Part::Range(from, to) => from.iter().chain(to).for_each(&mut *visit),
-            });
-        }
-    }
-}
-
-fn each_key<'t, 'a>(pattern: &'t Pattern<&'a str>, visit: &mut impl FnMut(&'t Node<'a>)) {
-    match pattern {
-        Pattern::Var(_) => {}
-        Pattern::Arr(patterns) => patterns.iter().for_each(|pattern| each_key(pattern, visit)),
-        Pattern::Obj(members) => members.iter().for_each(|(key, pattern)| {
-            visit(key);
-            each_key(pattern, visit);
-        }),
-    }
 }

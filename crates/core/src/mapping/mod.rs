@@ -36,8 +36,10 @@ mod parse;
 mod pattern;
 mod plan;
 mod pointer;
+mod price;
 mod program;
 mod reads;
+mod syntax;
 mod value;
 mod write;
 

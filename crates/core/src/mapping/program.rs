@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use jaq_core::compile::Undefined;
-use jaq_core::load::{Arena, Error as LoadError, File, Loader, parse::Def};
+use jaq_core::load::{Arena, File, Loader, parse::Def};
 use jaq_core::native::Fun;
 use jaq_core::{Compiler, Ctx, Vars};
 
@@ -12,8 +12,9 @@ use super::budget::{STEP, charge};
 use super::native::{Compiled, Plain, functions};
 use super::plan::{self, Plan, Stop};
 use super::pointer::pointer;
+use super::syntax::{self, Node, offset_of};
 use super::value::{Data, Error, Value};
-use super::{OUTPUT_LIMIT, budget, check, write};
+use super::{OUTPUT_LIMIT, budget, check, price, write};
 use crate::env::Env;
 
 /// jaq's parser and compiler recurse over a program; so they get a stack of their own, in bytes.
@@ -112,19 +113,17 @@ impl Program {
                 .map_err(|error| error.to_string())
                 .and_then(|compiling| compiling.join().map_err(|_| "its parser gave up".to_owned()))
         })
-        .unwrap_or_else(|error| {
-            let message = format!("the program cannot be compiled: {error}");
-            Err(vec![CompileError { offset: 0, message, hint: None }])
-        })
+        .unwrap_or_else(|error| Err(gave_up(&error)))
     }
 
     fn compile_here(text: &str, variables: &[&str]) -> Result<Self, Vec<CompileError>> {
-        check::size(text).map_err(|error| vec![error])?;
+        let program = syntax::parse(text)?;
+        let facts = check::check(text, &program)?;
         let names: Vec<String> = variables.iter().map(|name| format!("${name}")).collect();
-        let (compiled, facts) = compiled_for_jaq(text, &names)?;
         let used = |name: &&str| (name.to_string(), facts.variables.contains(&*format!("${name}")));
-        let leaf = |call: &str| compiled_for_jaq(call, &[]).ok().map(|(compiled, _)| compiled);
-        let plan = plan::compile(text, &names, &leaf);
+        let leaf = |call: &Node<'_>| compiled_for_jaq(text, call.clone(), &[]).ok();
+        let plan = plan::compile(&program, &names, &leaf);
+        let compiled = compiled_for_jaq(text, program, &names)?;
         Ok(Self {
             engine: plan.map_or(Engine::Jaq(compiled), Engine::Plan),
             variables: variables.iter().map(used).collect(),
@@ -249,12 +248,20 @@ pub(super) fn jaq(
     Ok(())
 }
 
-/// A program as jaq runs it, and what is known of it. `names` are its variables, with `$`.
-fn compiled_for_jaq<'a>(
-    text: &'a str,
+/// A program as jaq runs it. `names` are its variables, with `$`.
+fn compiled_for_jaq(
+    text: &str,
+    program: Node<'_>,
     names: &[String],
-) -> Result<(Compiled, check::Facts<'a>), Vec<CompileError>> {
-    let definitions = definitions();
+) -> Result<Compiled, Vec<CompileError>> {
+    // jaq takes a tree only as a definition, which what it reads as text then calls: by a name that
+    // the program cannot mean.
+    let mut main = "main".to_owned();
+    while text.contains(&main) {
+        main.push('_');
+    }
+    let mut definitions = definitions();
+    definitions.push(Def { name: &main, args: Vec::new(), body: price::priced(program) });
     let mut known: Vec<(&str, usize)> =
         definitions.iter().map(|def| (def.name, def.args.len())).collect();
     let natives: Vec<_> = natives().collect();
@@ -262,10 +269,9 @@ fn compiled_for_jaq<'a>(
 
     let arena = Arena::default();
     let modules = Loader::new(definitions)
-        .load(&arena, File { code: text, path: () })
-        .map_err(|errors| syntax(text, errors.into_iter().map(|(_, error)| error)))?;
-    let facts = check::check(text)?;
-    let compiled = Compiler::default()
+        .load(&arena, File { code: &main, path: () })
+        .map_err(|_| gave_up("jaq does not know its name"))?;
+    Compiler::default()
         .with_funs(natives)
         .with_global_vars(names.iter().map(String::as_str))
         .compile(modules)
@@ -274,11 +280,15 @@ fn compiled_for_jaq<'a>(
             unknown
                 .map(|(name, kind)| undefined(text, name, &kind, names, &known))
                 .collect::<Vec<_>>()
-        })?;
-    Ok((compiled, facts))
+        })
 }
 
-fn definitions() -> Vec<Def<&'static str>> {
+fn gave_up(why: &str) -> Vec<CompileError> {
+    let message = format!("the program cannot be compiled: {why}");
+    vec![CompileError { offset: 0, message, hint: None }]
+}
+
+fn definitions<'a>() -> Vec<Def<&'a str>> {
     jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs())
@@ -289,52 +299,10 @@ fn definitions() -> Vec<Def<&'static str>> {
 fn natives() -> impl Iterator<Item = Fun<Plain>> {
     let inside = |(name, ..): &Fun<Plain>| !NOT_OURS.contains(name);
     // The first of two with one name is called.
-    functions().chain(jaq_core::funs()).chain(jaq_std::funs().filter(inside))
-}
-
-/// The byte at which `part`, a slice of `text`, begins; 0 for what is no slice of it.
-pub(super) fn offset_of(text: &str, part: &str) -> usize {
-    let offset = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-    offset.filter(|offset| *offset <= text.len()).unwrap_or(0)
-}
-
-fn syntax<'a>(text: &str, errors: impl Iterator<Item = LoadError<&'a str>>) -> Vec<CompileError> {
-    let error = |part: &str, message: String, hint: Option<String>| CompileError {
-        offset: offset_of(text, part),
-        message,
-        hint,
-    };
-    let expected = |what: &str, part: &str| {
-        let what = if what.chars().all(char::is_alphabetic) || what.contains(' ') {
-            what.to_owned()
-        } else {
-            format!("`{what}`")
-        };
-        let found = match part.chars().next() {
-            None => "the end".to_owned(),
-            Some(_) => format!(
-                "`{}`",
-                part.chars().take_while(|c| *c != '\n').take(20).collect::<String>()
-            ),
-        };
-        error(part, format!("expected {what}, found {found}"), None)
-    };
-    let mut out = Vec::new();
-    for kind in errors {
-        match kind {
-            LoadError::Io(parts) => out.extend(parts.into_iter().map(|(part, _)| {
-                let hint = "name the mapping in the configuration, and use it from there";
-                error(part, "a program cannot load modules".to_owned(), Some(hint.to_owned()))
-            })),
-            LoadError::Lex(parts) => {
-                out.extend(parts.into_iter().map(|(what, part)| expected(what.as_str(), part)));
-            }
-            LoadError::Parse(parts) => {
-                out.extend(parts.into_iter().map(|(what, part)| expected(what.as_str(), part)));
-            }
-        }
-    }
-    out
+    functions()
+        .chain([price::function()])
+        .chain(jaq_core::funs())
+        .chain(jaq_std::funs().filter(inside))
 }
 
 fn undefined(

@@ -8,9 +8,7 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::{Opt, Part};
 
-use super::check::each;
-
-type Node<'a> = Term<&'a str>;
+use super::syntax::{Node, each};
 
 /// What a program reads of its input.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -2,29 +2,28 @@
 //! definitions, labels, `foreach`, `..`, patterns, operands with several values, and functions of
 //! the library that are called with more than constants.
 
-use jaq_core::load::lex::{Lexer, StrPart};
-use jaq_core::load::parse::{BinaryOp, Parser, Pattern, Term};
+use jaq_core::load::lex::StrPart;
+use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::{self, Opt};
 
 use super::functions::{binary, gives_one, unary};
 use super::items::Order;
 use super::update::Change;
-use super::{Literal, Many, Name, Node, One, Part, Plan, Step, Variable};
+use super::{Literal, Many, Name, One, Part, Plan, Step, Variable};
 use crate::mapping::native::Compiled;
+use crate::mapping::syntax::Node;
 
 /// How many calls of a plan jaq may run: each holds jaq's library.
 const LEAVES: usize = 16;
 
-/// The plan of a program that jaq accepts. `given` are its variables, with `$`, and `leaf` compiles
-/// a call for jaq.
-pub(in crate::mapping) fn compile(
-    text: &str,
-    given: &[String],
-    leaf: &dyn Fn(&str) -> Option<Compiled>,
+/// The plan of a program, if it has one. `given` are its variables, with `$`, and `leaf` compiles a
+/// call for jaq.
+pub(in crate::mapping) fn compile<'a>(
+    program: &Node<'a>,
+    given: &'a [String],
+    leaf: &'a dyn Fn(&Node<'a>) -> Option<Compiled>,
 ) -> Option<Plan> {
-    let tokens = Lexer::new(text).lex().ok()?;
-    let term = Parser::new(&tokens).parse(Parser::term).ok()?;
-    Compile { given, bound: Vec::new(), leaves: 0, leaf }.plan(&term)
+    Compile { given, bound: Vec::new(), leaves: 0, leaf }.plan(program)
 }
 
 struct Compile<'a> {
@@ -32,7 +31,7 @@ struct Compile<'a> {
     /// Names that the program binds, the innermost last.
     bound: Vec<&'a str>,
     leaves: usize,
-    leaf: &'a dyn Fn(&str) -> Option<Compiled>,
+    leaf: &'a dyn Fn(&Node<'a>) -> Option<Compiled>,
 }
 
 /// One node of either kind, by whether its parts are all of the one kind.
@@ -314,17 +313,12 @@ impl<'a> Compile<'a> {
     }
 
     /// A call with constants, which jaq runs.
-    fn leaf(&mut self, name: &str, arguments: &[Node<'a>]) -> Option<Plan> {
-        let constants: Vec<String> = arguments.iter().map(constant).collect::<Option<_>>()?;
+    fn leaf(&mut self, name: &'a str, arguments: &[Node<'a>]) -> Option<Plan> {
         self.leaves += 1;
-        if self.leaves > LEAVES {
+        if self.leaves > LEAVES || !arguments.iter().all(is_constant) {
             return None;
         }
-        let text = match constants.as_slice() {
-            [] => name.to_owned(),
-            constants => format!("{name}({})", constants.join("; ")),
-        };
-        let leaf = Box::new((self.leaf)(&text)?);
+        let leaf = Box::new((self.leaf)(&Term::Call(name, arguments.to_vec()))?);
         Some(if gives_one(name, arguments.len()) {
             Plan::One(One::Leaf(leaf))
         } else {
@@ -393,20 +387,13 @@ fn constant_text(parts: &[StrPart<&str, Node<'_>>]) -> Option<String> {
     Some(out)
 }
 
-/// A number, a string, or a word that stands for a value, as a program writes it.
-fn constant(term: &Node<'_>) -> Option<String> {
+/// A number, a string, or a word that stands for a value.
+fn is_constant(term: &Node<'_>) -> bool {
     match term {
-        Term::Neg(term) => match &**term {
-            Term::Num(text) => Some(format!("-{text}")),
-            _ => None,
-        },
-        Term::Call(name @ ("null" | "true" | "false"), arguments) if arguments.is_empty() => {
-            Some((*name).to_owned())
-        }
-        Term::Num(text) => Some((*text).to_owned()),
-        Term::Str(None, parts) => {
-            constant_text(parts).map(|text| serde_json::Value::from(text).to_string())
-        }
-        _ => None,
+        Term::Neg(term) => matches!(**term, Term::Num(_)),
+        Term::Call("null" | "true" | "false", arguments) => arguments.is_empty(),
+        Term::Num(_) => true,
+        Term::Str(None, parts) => constant_text(parts).is_some(),
+        _ => false,
     }
 }

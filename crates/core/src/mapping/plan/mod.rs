@@ -1,7 +1,7 @@
 //! The plan of a program: what the request's way runs in jaq's place.
 //!
 //! jaq runs a program as iterators in boxes, which costs more than the mapping itself. Most
-//! mappings stay within a everyday part of the language (paths, construction, arithmetic, `map`,
+//! mappings stay within an everyday part of the language (paths, construction, arithmetic, `map`,
 //! `select`, `if`, `//`, `reduce`, updates of plain paths); those become a tree that is walked
 //! directly. It has two kinds of nodes: [`One`] gives exactly one value or fails, and is a plain
 //! function; [`Many`] gives any number of values, each handed on to whoever wants it.
@@ -18,7 +18,6 @@ mod run;
 mod stop;
 mod update;
 
-use jaq_core::load::parse::Term;
 use jaq_core::ops::{Cmp, Math};
 use jaq_core::path::Opt;
 
@@ -30,8 +29,6 @@ use items::Order;
 pub(super) use compile::compile;
 pub(super) use run::run;
 pub(super) use stop::Stop;
-
-type Node<'a> = Term<&'a str>;
 
 /// A program, or a part of one.
 pub(super) enum Plan {

@@ -168,6 +168,29 @@ fn what_a_program_says_costs_as_much_as_what_a_client_says() {
     assert_eq!(run(&format!(".a |= ({doubled})"), r#"{"a":1}"#).unwrap(), r#"{"a":1}"#);
 }
 
+/// In jaq, where nothing but the program makes many of little and no value sees it.
+#[test]
+fn steps_that_no_value_sees_are_paid_for() {
+    let items = format!("[{}0]", "0,".repeat(40));
+    let twice = vec!["(., .)"; 40].join(" | ");
+    let passed = vec!["((., .)?)"; 40].join(" | ");
+    let names: String = (0..12).map(|at| format!("(1, 2, 3, 4, 5, 6, 7) as $v{at} | ")).collect();
+    let calls: String = (1..40).map(|at| format!("def f{at}: f{0} | f{0}; ", at - 1)).collect();
+    for program in [
+        format!("[{names}select(false)]"),
+        format!("last({passed})"),
+        format!("sort_by({twice})"),
+        format!("[path(last({twice}))]"),
+        format!("({twice}) |= ."),
+        "last(reduce .[] as $x (0; (., .)))".to_owned(),
+        format!("def f0: .; {calls}f39"),
+        format!("def two(f): f | f; {}.{}", "two(".repeat(40), ")".repeat(40)),
+    ] {
+        let program = format!("def same: .; {program}");
+        assert_eq!(fails(&program, &items), SPENT, "{program}");
+    }
+}
+
 #[test]
 fn two_runs_do_not_share_a_budget() {
     assert_eq!(fails("\"x\" * 100000000", "null"), SPENT);
