@@ -1,20 +1,15 @@
 //! From jaq's syntax tree to a plan, or to nothing where the everyday part of the language is left:
-//! definitions, labels, `foreach`, `..`, patterns, operands with several values, and functions of
-//! the library that are called with more than constants.
+//! definitions, labels, `foreach`, `..`, patterns, updates of what is no path from `.` on, and functions
+//! of the library that are called with more than constants.
 
 use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Pattern, Term};
 use jaq_core::path::{self, Opt};
 
-use super::functions::{binary, gives_one, unary};
-use super::items::Order;
 use super::update::Change;
 use super::{Literal, Many, Name, One, Part, Plan, Step, Variable};
 use crate::mapping::native::Compiled;
 use crate::mapping::syntax::Node;
-
-/// How many calls of a plan jaq may run: each holds jaq's library.
-const LEAVES: usize = 16;
 
 /// The plan of a program, if it has one. `given` are its variables, with `$`, and `leaf` compiles a
 /// call for jaq.
@@ -26,12 +21,29 @@ pub(in crate::mapping) fn compile<'a>(
     Compile { given, bound: Vec::new(), leaves: 0, leaf }.plan(program)
 }
 
-struct Compile<'a> {
+pub(super) struct Compile<'a> {
     given: &'a [String],
     /// Names that the program binds, the innermost last.
     bound: Vec<&'a str>,
-    leaves: usize,
-    leaf: &'a dyn Fn(&Node<'a>) -> Option<Compiled>,
+    /// How many calls jaq runs.
+    pub leaves: usize,
+    pub leaf: &'a dyn Fn(&Node<'a>) -> Option<Compiled>,
+}
+
+/// A node whose operands may give several values; it takes them one by one.
+fn over(
+    operands: Vec<Plan>,
+    node: impl FnOnce(&mut dyn Iterator<Item = Box<One>>) -> Option<Plan>,
+) -> Option<Plan> {
+    if operands.iter().any(|operand| matches!(operand, Plan::Many(_))) {
+        let bound = |ago| Box::new(One::Variable(Variable::Bound(ago)));
+        let node = node(&mut (0..operands.len()).rev().map(bound))?;
+        return Some(Plan::Many(Many::Combined(operands, Box::new(node))));
+    }
+    node(&mut operands.into_iter().filter_map(|operand| match operand {
+        Plan::One(one) => Some(Box::new(one)),
+        Plan::Many(_) => None,
+    }))
 }
 
 /// One node of either kind, by whether its parts are all of the one kind.
@@ -47,20 +59,18 @@ fn either(
 }
 
 impl<'a> Compile<'a> {
-    fn plan(&mut self, term: &Node<'a>) -> Option<Plan> {
+    pub(super) fn plan(&mut self, term: &Node<'a>) -> Option<Plan> {
         Some(Plan::One(match term {
             Term::Id => One::Input,
             Term::Num(text) => One::Literal(match text.parse() {
                 Ok(number) => Literal::Integer(number),
                 Err(_) => Literal::Number((*text).into()),
             }),
-            Term::Str(None, parts) => self.text(parts)?,
+            Term::Str(format, parts) => return self.text(*format, parts),
             Term::Arr(None) => One::Array(Box::new(Plan::Many(Many::Empty))),
             Term::Arr(Some(items)) => One::Array(self.boxed(items)?),
-            Term::Obj(members) => One::Object(
-                members.iter().map(|member| self.member(member)).collect::<Option<_>>()?,
-            ),
-            Term::Neg(term) => One::Negated(self.one(term)?),
+            Term::Obj(members) => return self.object(members),
+            Term::Neg(term) => return self.with_one(term, One::Negated),
             Term::Var(name) => One::Variable(self.variable(name)?),
             Term::BinOp(left, operator, right) => return self.operator(left, operator, right),
             Term::Path(base, path) => return self.path(base, &path.0),
@@ -84,7 +94,7 @@ impl<'a> Compile<'a> {
         }))
     }
 
-    fn boxed(&mut self, term: &Node<'a>) -> Option<Box<Plan>> {
+    pub(super) fn boxed(&mut self, term: &Node<'a>) -> Option<Box<Plan>> {
         self.plan(term).map(Box::new)
     }
 
@@ -108,39 +118,84 @@ impl<'a> Compile<'a> {
         bound.map(Variable::Bound).or_else(|| given().map(Variable::Given))
     }
 
-    fn text(&mut self, parts: &[StrPart<&'a str, Node<'a>>]) -> Option<One> {
-        if let Some(text) = constant_text(parts) {
-            return Some(One::Literal(Literal::Text(text.into())));
-        }
-        let piece = |part: &StrPart<&'a str, Node<'a>>| match part {
-            StrPart::Str(text) => Some(One::Literal(Literal::Text((*text).into()))),
-            StrPart::Char(character) => {
-                Some(One::Literal(Literal::Text(character.to_string().into())))
-            }
-            StrPart::Term(term) => self.one(term).map(|one| *one),
-        };
-        parts.iter().map(piece).collect::<Option<_>>().map(One::Text)
+    /// A node of one operand.
+    pub(super) fn with_one(
+        &mut self,
+        term: &Node<'a>,
+        node: impl FnOnce(Box<One>) -> One,
+    ) -> Option<Plan> {
+        over(vec![self.plan(term)?], |one| Some(Plan::One(node(one.next()?))))
     }
 
-    fn member(&mut self, (name, value): &(Node<'a>, Option<Node<'a>>)) -> Option<(Name, One)> {
-        let fixed = match name {
-            Term::Str(None, parts) => constant_text(parts),
-            Term::Var(name) if value.is_none() => name.strip_prefix('$').map(str::to_owned),
-            _ => None,
-        };
-        Some(match (fixed, name, value) {
-            (Some(fixed), Term::Var(name), None) => {
-                (Name::Fixed(fixed.into()), One::Variable(self.variable(name)?))
+    /// A node of two.
+    fn with_two(
+        &mut self,
+        (left, right): (&Node<'a>, &Node<'a>),
+        node: impl FnOnce(Box<One>, Box<One>) -> One,
+    ) -> Option<Plan> {
+        let operands = vec![self.plan(left)?, self.plan(right)?];
+        over(operands, |one| Some(Plan::One(node(one.next()?, one.next()?))))
+    }
+
+    fn text(
+        &mut self,
+        format: Option<&'a str>,
+        parts: &[StrPart<&'a str, Node<'a>>],
+    ) -> Option<Plan> {
+        let literal = |text: &str| Plan::One(One::Literal(Literal::Text(text.into())));
+        if let Some(text) = constant_text(parts) {
+            return Some(literal(&text));
+        }
+        let pieces = parts.iter().map(|part| match part {
+            StrPart::Str(text) => Some(literal(text)),
+            StrPart::Char(character) => Some(literal(character.encode_utf8(&mut [0; 4]))),
+            StrPart::Term(term) => match format {
+                None => self.plan(term),
+                Some(format) => {
+                    let parts = (self.plan(term)?, self.call(format, &[])?);
+                    Some(either(parts, One::Pipe, Many::Pipe))
+                }
+            },
+        });
+        over(pieces.collect::<Option<_>>()?, |pieces| {
+            Some(Plan::One(One::Text(pieces.map(|piece| *piece).collect())))
+        })
+    }
+
+    fn object(&mut self, members: &[(Node<'a>, Option<Node<'a>>)]) -> Option<Plan> {
+        let (mut names, mut operands) = (Vec::new(), Vec::new());
+        for (name, value) in members {
+            let fixed = match name {
+                Term::Str(..) => self::fixed(name),
+                Term::Var(name) if value.is_none() => name.strip_prefix('$').map(str::to_owned),
+                _ => None,
+            };
+            let value = match (name, value, &fixed) {
+                (_, Some(value), _) => self.plan(value)?,
+                (Term::Var(_), None, _) => self.plan(name)?,
+                (_, None, Some(fixed)) => {
+                    let part = Part::Member(fixed.as_str().into());
+                    let step = Step { part, opt: Opt::Essential };
+                    Plan::One(One::Path(Box::new(One::Input), vec![step]))
+                }
+                (_, None, None) => return None,
+            };
+            if fixed.is_none() {
+                operands.push(self.plan(name)?);
             }
-            (Some(fixed), _, None) => {
-                let part = Part::Member(fixed.as_str().into());
-                let value =
-                    One::Path(Box::new(One::Input), vec![Step { part, opt: Opt::Essential }]);
-                (Name::Fixed(fixed.into()), value)
-            }
-            (Some(fixed), _, Some(value)) => (Name::Fixed(fixed.into()), *self.one(value)?),
-            (None, name, Some(value)) => (Name::Computed(*self.one(name)?), *self.one(value)?),
-            (None, _, None) => return None,
+            names.push(fixed);
+            operands.push(value);
+        }
+        over(operands, |one| {
+            let member = |fixed: Option<String>| {
+                let name = match fixed {
+                    Some(fixed) => Name::Fixed(fixed.into()),
+                    None => Name::Computed(*one.next()?),
+                };
+                Some((name, *one.next()?))
+            };
+            let members = names.into_iter().map(member).collect::<Option<_>>()?;
+            Some(Plan::One(One::Object(members)))
         })
     }
 
@@ -168,66 +223,99 @@ impl<'a> Compile<'a> {
                 let sides = (self.plan(left)?, self.plan(right)?);
                 return Some(either(sides, One::Alternative, Many::Alternative));
             }
-            BinaryOp::Or => One::Logic(self.one(left)?, true, self.one(right)?),
-            BinaryOp::And => One::Logic(self.one(left)?, false, self.one(right)?),
-            BinaryOp::Math(math) => One::Math(self.one(left)?, *math, self.one(right)?),
-            BinaryOp::Cmp(compare) => One::Compare(self.one(left)?, *compare, self.one(right)?),
-            BinaryOp::Assign => One::Update(self.plain(left)?, Change::Set(self.one(right)?)),
-            BinaryOp::Update => One::Update(self.plain(left)?, Change::Each(self.boxed(right)?)),
+            BinaryOp::Or => return self.logic(left, true, right),
+            BinaryOp::And => return self.logic(left, false, right),
+            BinaryOp::Math(math) => {
+                return self.with_two((left, right), |left, right| One::Math(left, *math, right));
+            }
+            BinaryOp::Cmp(compare) => {
+                return self
+                    .with_two((left, right), |left, right| One::Compare(left, *compare, right));
+            }
+            BinaryOp::Update => One::Update(self.place(left)?, Change::Each(self.boxed(right)?)),
+            BinaryOp::Assign => return self.computed(left, right, Change::Set),
             BinaryOp::UpdateMath(math) => {
-                One::Update(self.plain(left)?, Change::Math(*math, self.one(right)?))
+                return self.computed(left, right, |value| Change::Math(*math, value));
             }
-            BinaryOp::UpdateAlt => {
-                One::Update(self.plain(left)?, Change::Otherwise(self.one(right)?))
-            }
+            BinaryOp::UpdateAlt => return self.computed(left, right, Change::Otherwise),
         }))
     }
 
-    fn path(&mut self, base: &Node<'a>, parts: &[(path::Part<Node<'a>>, Opt)]) -> Option<Plan> {
-        let base = self.plan(base)?;
-        let steps: Vec<Step> = parts.iter().map(|part| self.step(part)).collect::<Option<_>>()?;
-        let single =
-            |step: &Step| matches!(step.opt, Opt::Essential) && !matches!(step.part, Part::Items);
-        Some(match base {
-            Plan::One(base) if steps.iter().all(single) => {
-                Plan::One(One::Path(Box::new(base), steps))
+    fn logic(&mut self, left: &Node<'a>, stop: bool, right: &Node<'a>) -> Option<Plan> {
+        let literal = |value| Plan::One(One::Literal(Literal::Boolean(value)));
+        Some(match (self.plan(left)?, self.plan(right)?) {
+            (Plan::One(left), Plan::One(right)) => {
+                Plan::One(One::Logic(Box::new(left), stop, Box::new(right)))
             }
-            base => Plan::Many(Many::Path(Box::new(base), steps)),
+            (left, right) => {
+                let truth = choice(Plan::One(One::Input), literal(true), literal(false));
+                let right = either((right, truth), One::Pipe, Many::Pipe);
+                if stop {
+                    choice(left, literal(true), right)
+                } else {
+                    choice(left, right, literal(false))
+                }
+            }
         })
     }
 
-    fn step(&mut self, (part, opt): &(path::Part<Node<'a>>, Opt)) -> Option<Step> {
-        let mut end = |end: &Option<Node<'a>>| match end {
-            Some(term) => self.one(term).map(|one| Some(*one)),
-            None => Some(None),
+    /// A change by what is computed from the whole input.
+    fn computed(
+        &mut self,
+        path: &Node<'a>,
+        value: &Node<'a>,
+        change: impl FnOnce(Box<One>) -> Change,
+    ) -> Option<Plan> {
+        let value = self.plan(value)?;
+        let path = match value {
+            Plan::One(_) => self.place(path)?,
+            // The path's own variables stand further out by the one that the value is bound to.
+            Plan::Many(_) => self.within("", |own| own.place(path))?,
         };
-        let part = match part {
-            path::Part::Range(None, None) => Part::Items,
-            path::Part::Range(from, to) => Part::Slice(end(from)?, end(to)?),
-            path::Part::Index(Term::Str(None, parts)) if constant_text(parts).is_some() => {
-                Part::Member(constant_text(parts)?.into())
-            }
-            path::Part::Index(index) => Part::Index(*self.one(index)?),
-        };
-        Some(Step { part, opt: *opt })
+        over(vec![value], |one| Some(Plan::One(One::Update(path, change(one.next()?)))))
     }
 
-    /// A path that can be updated: from `.`, by constants and variables.
-    fn plain(&mut self, term: &Node<'a>) -> Option<Vec<Step>> {
+    fn path(&mut self, base: &Node<'a>, parts: &[(path::Part<Node<'a>>, Opt)]) -> Option<Plan> {
+        let indices = self.indices(parts)?;
+        let several = indices.iter().any(|index| matches!(index, Plan::Many(_)));
+        if several && !matches!(base, Term::Id) {
+            return None;
+        }
+        let base = self.plan(base)?;
+        over(indices, |one| {
+            let steps = steps(parts, one)?;
+            let single = |step: &Step| {
+                matches!(step.opt, Opt::Essential) && !matches!(step.part, Part::Items)
+            };
+            Some(match base {
+                Plan::One(base) if steps.iter().all(single) => {
+                    Plan::One(One::Path(Box::new(base), steps))
+                }
+                base => Plan::Many(Many::Path(Box::new(base), steps)),
+            })
+        })
+    }
+
+    /// What is computed for a path, in its order.
+    fn indices(&mut self, parts: &[(path::Part<Node<'a>>, Opt)]) -> Option<Vec<Plan>> {
+        let terms = parts.iter().flat_map(|(part, _)| match part {
+            path::Part::Index(index) if fixed(index).is_some() => [None, None],
+            path::Part::Index(index) => [Some(index), None],
+            path::Part::Range(from, to) => [from.as_ref(), to.as_ref()],
+        });
+        terms.flatten().map(|term| self.plan(term)).collect()
+    }
+
+    /// A path that can be updated: from `.` on.
+    pub(super) fn place(&mut self, term: &Node<'a>) -> Option<Vec<Step>> {
         let Term::Path(base, parts) = term else { return None };
-        let steps: Vec<Step> = parts.0.iter().map(|part| self.step(part)).collect::<Option<_>>()?;
-        let known = |one: &One| match one {
-            One::Negated(one) => matches!(**one, One::Literal(_)),
-            One::Literal(_) | One::Variable(_) => true,
-            _ => false,
-        };
-        let plain = |step: &Step| match &step.part {
-            Part::Member(_) | Part::Items => true,
-            Part::Index(index) => known(index),
-            Part::Slice(from, to) => from.iter().chain(to).all(known),
-        };
-        let whole = matches!(**base, Term::Id) && !steps.is_empty();
-        (whole && steps.iter().all(plain)).then_some(steps)
+        let Term::Id = **base else { return None };
+        let indices = self.indices(&parts.0)?.into_iter().map(|index| match index {
+            Plan::One(one) => Some(Box::new(one)),
+            Plan::Many(_) => None,
+        });
+        let indices: Vec<_> = indices.collect::<Option<_>>()?;
+        steps(&parts.0, &mut indices.into_iter())
     }
 
     fn cases(
@@ -240,138 +328,53 @@ impl<'a> Compile<'a> {
             None => Plan::One(One::Input),
         };
         cases.iter().rev().try_fold(otherwise, |otherwise, (condition, then)| {
-            let condition = self.one(condition)?;
-            Some(match (self.plan(then)?, otherwise) {
-                (Plan::One(then), Plan::One(otherwise)) => {
-                    Plan::One(One::If(condition, Box::new(then), Box::new(otherwise)))
-                }
-                (then, otherwise) => {
-                    Plan::Many(Many::If(condition, Box::new(then), Box::new(otherwise)))
-                }
-            })
-        })
-    }
-
-    fn call(&mut self, name: &'a str, arguments: &[Node<'a>]) -> Option<Plan> {
-        let done = match arguments {
-            [] => call_alone(name),
-            [argument] => self.call_with(name, argument),
-            [items, condition] => self.quantified(name, Some(items), condition),
-            _ => None,
-        };
-        done.or_else(|| self.leaf(name, arguments))
-    }
-
-    fn call_with(&mut self, name: &'a str, argument: &Node<'a>) -> Option<Plan> {
-        if let Some(function) = binary(name) {
-            return Some(Plan::One(One::Binary(function, self.one(argument)?)));
-        }
-        if let Some(order) = name.strip_suffix("_by").and_then(Order::named) {
-            return Some(Plan::One(One::Ordered(order, self.boxed(argument)?)));
-        }
-        Some(Plan::One(match name {
-            "map" => mapped(self.plan(argument)?),
-            "map_values" => One::Update(vec![items()], Change::Each(self.boxed(argument)?)),
-            "with_entries" => {
-                let entries = One::Unary(unary("to_entries")?);
-                let back = One::Unary(unary("from_entries")?);
-                let mapped = mapped(self.plan(argument)?);
-                One::Pipe(Box::new(One::Pipe(Box::new(entries), Box::new(mapped))), Box::new(back))
-            }
-            "del" => self.removal(argument)?,
-            "add" => One::Sum(self.boxed(argument)?),
-            "isempty" => One::IsEmpty(self.boxed(argument)?),
-            "error" => One::Fail(self.one(argument)?),
-            "select" => return Some(Plan::Many(Many::Select(self.boxed(argument)?))),
-            "first" => return Some(Plan::Many(Many::First(self.boxed(argument)?))),
-            _ => return self.quantified(name, None, argument),
-        }))
-    }
-
-    /// `del` of one path, or of several one after another, as jaq updates `,`.
-    fn removal(&mut self, term: &Node<'a>) -> Option<One> {
-        if let Term::BinOp(left, BinaryOp::Comma, right) = term {
-            let (left, right) = (self.removal(left)?, self.removal(right)?);
-            return Some(One::Pipe(Box::new(left), Box::new(right)));
-        }
-        let nothing = Change::Each(Box::new(Plan::Many(Many::Empty)));
-        Some(One::Update(self.plain(term)?, nothing))
-    }
-
-    fn quantified(
-        &mut self,
-        name: &str,
-        over: Option<&Node<'a>>,
-        condition: &Node<'a>,
-    ) -> Option<Plan> {
-        let stop = stop_of(name)?;
-        let over = match over {
-            Some(term) => self.boxed(term)?,
-            None => all_items(),
-        };
-        Some(Plan::One(One::Quantified(over, stop, self.boxed(condition)?)))
-    }
-
-    /// A call with constants, which jaq runs.
-    fn leaf(&mut self, name: &'a str, arguments: &[Node<'a>]) -> Option<Plan> {
-        self.leaves += 1;
-        if self.leaves > LEAVES || !arguments.iter().all(is_constant) {
-            return None;
-        }
-        let leaf = Box::new((self.leaf)(&Term::Call(name, arguments.to_vec()))?);
-        Some(if gives_one(name, arguments.len()) {
-            Plan::One(One::Leaf(leaf))
-        } else {
-            Plan::Many(Many::Leaf(leaf))
+            Some(choice(self.plan(condition)?, self.plan(then)?, otherwise))
         })
     }
 }
 
-fn call_alone(name: &str) -> Option<Plan> {
-    if let Some(function) = unary(name) {
-        return Some(Plan::One(One::Unary(function)));
-    }
-    let input = || Box::new(Plan::One(One::Input));
-    if let Some(order) = Order::named(name).filter(|order| !matches!(order, Order::Group)) {
-        return Some(Plan::One(One::Ordered(order, input())));
-    }
-    let at = |place| {
-        let part = Part::Index(One::Literal(Literal::Integer(place)));
-        One::Path(Box::new(One::Input), vec![Step { part, opt: Opt::Essential }])
+/// The parts of a path, with what is computed for them.
+fn steps(
+    parts: &[(path::Part<Node<'_>>, Opt)],
+    indices: &mut dyn Iterator<Item = Box<One>>,
+) -> Option<Vec<Step>> {
+    let mut computed = |there: bool| {
+        if there { indices.next().map(|one| Some(*one)) } else { Some(None) }
     };
-    Some(Plan::One(match name {
-        "null" => One::Literal(Literal::Null),
-        "true" => One::Literal(Literal::Boolean(true)),
-        "false" => One::Literal(Literal::Boolean(false)),
-        "first" => at(0),
-        "last" => at(-1),
-        "add" => One::Sum(all_items()),
-        "empty" => return Some(Plan::Many(Many::Empty)),
-        _ => One::Quantified(all_items(), stop_of(name)?, input()),
-    }))
+    let step = |(part, opt): &(path::Part<Node<'_>>, Opt)| {
+        let part = match part {
+            path::Part::Range(None, None) => Part::Items,
+            path::Part::Range(from, to) => {
+                Part::Slice(computed(from.is_some())?, computed(to.is_some())?)
+            }
+            path::Part::Index(index) => match fixed(index) {
+                Some(name) => Part::Member(name.into()),
+                None => Part::Index(computed(true)??),
+            },
+        };
+        Some(Step { part, opt: *opt })
+    };
+    parts.iter().map(step).collect()
 }
 
-/// What ends `any` and `all`.
-fn stop_of(name: &str) -> Option<bool> {
-    match name {
-        "any" => Some(true),
-        "all" => Some(false),
+/// `if condition then then else otherwise end`
+fn choice(condition: Plan, then: Plan, otherwise: Plan) -> Plan {
+    match (condition, then, otherwise) {
+        (Plan::One(condition), Plan::One(then), Plan::One(otherwise)) => {
+            Plan::One(One::If(Box::new(condition), Box::new(then), Box::new(otherwise)))
+        }
+        (condition, then, otherwise) => {
+            Plan::Many(Many::If(Box::new(condition), Box::new(then), Box::new(otherwise)))
+        }
+    }
+}
+
+/// The name that a constant string is.
+pub(super) fn fixed(term: &Node<'_>) -> Option<String> {
+    match term {
+        Term::Str(None, parts) => constant_text(parts),
         _ => None,
     }
-}
-
-fn items() -> Step {
-    Step { part: Part::Items, opt: Opt::Essential }
-}
-
-/// `.[]`
-fn all_items() -> Box<Plan> {
-    Box::new(Plan::Many(Many::Path(Box::new(Plan::One(One::Input)), vec![items()])))
-}
-
-/// `[.[] | f]`
-fn mapped(plan: Plan) -> One {
-    One::Array(Box::new(Plan::Many(Many::Pipe(all_items(), Box::new(plan)))))
 }
 
 /// A string without interpolation.
@@ -385,15 +388,4 @@ fn constant_text(parts: &[StrPart<&str, Node<'_>>]) -> Option<String> {
         }
     }
     Some(out)
-}
-
-/// A number, a string, or a word that stands for a value.
-fn is_constant(term: &Node<'_>) -> bool {
-    match term {
-        Term::Neg(term) => matches!(**term, Term::Num(_)),
-        Term::Call("null" | "true" | "false", arguments) => arguments.is_empty(),
-        Term::Num(_) => true,
-        Term::Str(None, parts) => constant_text(parts).is_some(),
-        _ => false,
-    }
 }

@@ -38,6 +38,9 @@ pub(super) fn binary(name: &str) -> Option<Binary> {
         "has" => |value, index| native::has(&value, &index),
         "contains" => |value, part| native::contains(&value, &part).map(Value::boolean),
         "join" => |value, separator| native::join_items(&value, &separator),
+        "indices" => |value, part| native::indices(&value, &part),
+        "index" => |value, part| native::indices(&value, &part)?.index(&Value::from(0_isize)),
+        "rindex" => |value, part| native::indices(&value, &part)?.index(&Value::from(-1_isize)),
         "startswith" => |value, part| {
             let starts = native::text(&value)?.starts_with(native::text(&part)?);
             charge(STEP).map(|()| Value::boolean(starts))
@@ -90,16 +93,7 @@ pub(super) fn gives_one(name: &str, arguments: usize) -> bool {
         ),
         1 => matches!(
             name,
-            "test"
-                | "ltrimstr"
-                | "rtrimstr"
-                | "index"
-                | "rindex"
-                | "indices"
-                | "inside"
-                | "flatten"
-                | "strftime"
-                | "bsearch"
+            "test" | "ltrimstr" | "rtrimstr" | "inside" | "flatten" | "strftime" | "bsearch"
         ),
         _ => name == "test",
     }

@@ -10,6 +10,7 @@
 //! walk. What has no plan ([`compile`] says which) runs in jaq as a whole; a function of jaq's
 //! library that is called with constants runs in jaq as a leaf of the plan.
 
+mod calls;
 mod compile;
 mod functions;
 mod items;
@@ -91,11 +92,16 @@ pub(super) enum Many {
     Pipe(Box<Plan>, Box<Plan>),
     Bind(Box<Plan>, Box<Plan>),
     Alternative(Box<Plan>, Box<Plan>),
-    If(Box<One>, Box<Plan>, Box<Plan>),
+    If(Box<Plan>, Box<Plan>, Box<Plan>),
     Try(Box<Plan>, Box<Plan>),
     Select(Box<Plan>),
     /// `first(f)`
     First(Box<Plan>),
+    /// `last(f)`
+    Last(Box<Plan>),
+    /// A node with operands of several values: all that it gives for every combination of them, which
+    /// it finds bound as the innermost variables.
+    Combined(Vec<Plan>, Box<Plan>),
     Leaf(Leaf),
 }
 

@@ -105,12 +105,9 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
         Many::Pipe(left, right) => {
             each(left, env, input, &mut |value| each(right, env, value, sink))
         }
-        Many::Bind(left, right) => {
-            let (ended, beyond) = apart(left, env, input.clone(), &mut |value| {
-                env.with(value, |env| each(right, env, input.clone(), sink))
-            });
-            beyond.map_or(ended, Err)
-        }
+        Many::Bind(left, right) => beside(left, env, &input, &mut |value| {
+            env.with(value, |env| each(right, env, input.clone(), sink))
+        }),
         Many::Alternative(left, right) => {
             let mut found = false;
             each(left, env, input.clone(), &mut |value| {
@@ -119,17 +116,14 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
             })?;
             if found { Ok(()) } else { each(right, env, input, sink) }
         }
-        Many::If(condition, then, otherwise) => {
-            let holds = one(condition, env, input.clone())?.as_bool();
-            each(if holds { then } else { otherwise }, env, input, sink)
-        }
+        Many::If(condition, then, otherwise) => beside(condition, env, &input, &mut |holds| {
+            let next = if holds.as_bool() { then } else { otherwise };
+            each(next, env, input.clone(), sink)
+        }),
         Many::Try(plan, catch) => attempt(plan, catch, env, input, sink),
-        Many::Select(condition) => {
-            let (ended, beyond) = apart(condition, env, input.clone(), &mut |holds| {
-                if holds.as_bool() { sink(input.clone()) } else { Ok(charge(STEP)?) }
-            });
-            beyond.map_or(ended, Err)
-        }
+        Many::Select(condition) => beside(condition, env, &input, &mut |holds| {
+            if holds.as_bool() { sink(input.clone()) } else { Ok(charge(STEP)?) }
+        }),
         Many::First(plan) => {
             let mut first = None;
             finds(plan, env, input, |value| {
@@ -138,6 +132,16 @@ fn many(plan: &Many, env: Env<'_>, input: Value, sink: Sink<'_>) -> Result<(), S
             })?;
             first.map_or(Ok(()), sink).map_err(Stop::somewhere)
         }
+        Many::Last(plan) => {
+            let mut last = None;
+            each(plan, env, input, &mut |value| {
+                charge(STEP)?;
+                last = Some(value);
+                Ok(())
+            })?;
+            last.map_or(Ok(()), sink).map_err(Stop::somewhere)
+        }
+        Many::Combined(operands, node) => combined(operands, node, (env, env), &input, sink),
         Many::Leaf(leaf) => jaq(leaf, Vec::new(), input, sink).map_err(Stop::somewhere),
     }
 }
@@ -157,6 +161,36 @@ fn apart(
         })
     });
     (ended, beyond)
+}
+
+/// Hands on the values of a plan to what reads the same input.
+fn beside(plan: &Plan, env: Env<'_>, input: &Value, sink: Sink<'_>) -> Result<(), Stop> {
+    let (ended, beyond) = apart(plan, env, input.clone(), sink);
+    beyond.map_or(ended, Err)
+}
+
+/// Runs `node` for every combination of what the operands give, the last changing fastest: those that
+/// are `bound` already, and those that are still to run, in `env`. Without a combination there is no
+/// error either: `error("x") + empty` is empty.
+fn combined(
+    operands: &[Plan],
+    node: &Plan,
+    (env, bound): (Env<'_>, Env<'_>),
+    input: &Value,
+    sink: Sink<'_>,
+) -> Result<(), Stop> {
+    let Some((first, rest)) = operands.split_first() else {
+        return each(node, bound, input.clone(), sink);
+    };
+    let (ended, beyond) = apart(first, env, input.clone(), &mut |value| {
+        bound.with(value, |bound| combined(rest, node, (env, bound), input, sink))
+    });
+    let nothing = |plan| matches!(finds(plan, env, input.clone(), |_| Ok(true)), Ok(false));
+    match (ended, beyond) {
+        (_, Some(stop)) => Err(stop),
+        (Err(Stop::Failed(_)), None) if rest.iter().any(nothing) => Ok(()),
+        (ended, None) => ended,
+    }
 }
 
 /// Only what `plan` fails with is caught, not what fails in those who take its values.

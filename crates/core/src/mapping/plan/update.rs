@@ -1,5 +1,5 @@
-//! Changes in place: `path = f`, `path |= f`, `path += f`, `path //= f` and `del(path)`, on paths
-//! whose parts are constants or variables.
+//! Changes in place: `path = f`, `path |= f`, `path += f`, `path //= f` and `del(path)`, on paths from
+//! `.` on.
 
 use std::cell::{Cell, RefCell};
 
@@ -31,14 +31,14 @@ pub(super) fn update(
     env: Env<'_>,
     input: Value,
 ) -> Result<Value, Stop> {
-    let places = places(steps, env, &input)?;
-    let takes_all = places.last().is_some_and(Place::takes_all);
     let computed = match change {
         Change::Each(_) => Value::NULL,
         Change::Set(one_) | Change::Math(_, one_) | Change::Otherwise(one_) => {
             one(one_, env, input.clone())?
         }
     };
+    let places = places(steps, env, &input)?;
+    let takes_all = places.last().is_some_and(Place::takes_all);
     let walk = Walk { at: RefCell::default() };
     let result = walk.along(&places, input, &|old| match change {
         Change::Each(plan) => walk.outcomes(plan, env, old, takes_all),

@@ -125,6 +125,9 @@ fn the_deepest_programs_fit_a_workers_stack() {
         format!("[.[]? | {}1]", format!(".a{} | ", ".a?".repeat(450)).repeat(20)),
         nested("map(", ")"),
         nested("[.[]? | select(", ")]"),
+        format!("first({})", nested("{a: (., ", ")}")),
+        format!("first({}.)", "(., 1) + ".repeat(240)),
+        format!("first({}1)", "(1, .) | 1 + ".repeat(160)),
         nested("reduce .[]? as $x (.; ", ")"),
     ];
     let stack = if cfg!(debug_assertions) { 16 * 1024 * 1024 } else { 1024 * 1024 };
@@ -186,7 +189,8 @@ fn steps_that_no_value_sees_are_paid_for() {
         format!("def f0: .; {calls}f39"),
         format!("def two(f): f | f; {}.{}", "two(".repeat(40), ")".repeat(40)),
     ] {
-        let program = format!("def same: .; {program}");
+        // Most of the budget is gone at once, so that the rest is soon.
+        let program = format!("def same: .; (\"x\" * 60000000 | 0) as $spent | {program}");
         assert_eq!(fails(&program, &items), SPENT, "{program}");
     }
 }

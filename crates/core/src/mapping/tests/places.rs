@@ -74,6 +74,11 @@ fn a_failure_names_what_was_being_mapped() {
         ("$jwt.sub.x", ""),
         (".items | length | tostring | .x", "/items"),
         (".items | map(.price | tostring | .x)", "/items/0/price"),
+        ("[.items[] | { a: (.price, .qty | tonumber) }]", "/items/2/price"),
+        ("[.items[] | .price - (1, 2)]", "/items/1"),
+        ("[if .n, 1 then .ship.zip | tonumber else 2 end]", "/ship/zip"),
+        ("last(.items[].price) | tonumber", ""),
+        (".a[.ship.zip | tonumber] = 1", "/ship/zip"),
     ];
     let found = programs.map(|(program, _)| (program, place(program, ORDER)));
     assert_eq!(found, programs.map(|(program, wanted)| (program, wanted.to_owned())));

@@ -96,7 +96,7 @@ const ALONE: [&str; 34] = [
 ];
 
 /// Around one program that gives one value.
-const AROUND: [&str; 31] = [
+const AROUND: [&str; 35] = [
     "[§]",
     "{a: §}",
     "{(\"b\"): §}",
@@ -128,6 +128,10 @@ const AROUND: [&str; 31] = [
     "[.a?[§]]",
     "try .a.b[error(§)] catch .",
     "try {(§): error(\"x\")} catch .",
+    "index(§)?",
+    "(.[§] |= 1)?",
+    "(.a[§] = 2)?",
+    "del(.[§], .a[§:])?",
 ];
 
 /// Around programs that may give several values.
@@ -232,8 +236,50 @@ pub(super) fn programs() -> (BoxedStrategy<String>, BoxedStrategy<String>) {
         one.clone().prop_map(|one| format!("(.[]? | select({one}))")),
         one.clone().prop_map(|one| format!("({one} // empty)")),
     ];
+    let many = many.prop_recursive(2, 6, 2, {
+        let one = one.clone();
+        move |inner| {
+            (prop::sample::select(&SEVERAL[..]), inner.clone(), inner, one.clone()).prop_map(
+                |(shape, x, y, one)| shape.replace("§1", &x).replace("§2", &y).replace('§', &one),
+            )
+        }
+    });
     (one.boxed(), many.boxed())
 }
+
+/// Around two programs that may give several values, and one that gives one.
+const SEVERAL: [&str; 30] = [
+    "(§1 + §2)",
+    "(§1 - §)",
+    "(§ * §2)",
+    "(§1 == §2)",
+    "(§ < §2)",
+    "-§1",
+    "(§1 and §2)",
+    "(§ or §2)",
+    "(§1 and §)",
+    "{a: §1, b: §2}",
+    "{a: §, b: §2, c: 1}",
+    "{(§1): §}",
+    "{(§1 | tostring): §, b: §2}",
+    "\"<\\(§1)-\\(§)-\\(§2)>\"",
+    "@uri \"<\\(§1)-\\(§)>\"",
+    "(§1 // §2)",
+    "if §1 then §2 else § end",
+    "if § then §1 elif §2 then . end",
+    "(§1 | §2)",
+    "(§1 as $x | § + $x)",
+    "(§ as $x | {a: $x, b: §1, c: $x})",
+    "has(§1)?",
+    "join(§1)",
+    "index(§1)?",
+    ".[§1]?",
+    ".[§1:§2]?",
+    "(try §1 catch 1 | [.])",
+    "(.a = §1)",
+    "(§ as $x | .a[$x]? += §1)",
+    "last(§1, §2)",
+];
 
 proptest! {
     #[test]
@@ -330,12 +376,16 @@ fn the_everyday_part_has_a_plan() {
         "[.items[]? | select(.a == $jwt.sub and (.b | test(\"^x\")))] | group_by(.c) | length",
         "{ at: (1700000000 | todate), up: ($headers[\"x\"] // \"a\" | ascii_upcase | split(\"\")) }",
         "[limit(2; 1)]? // (.a, 1) | [.]",
+        "[{ id: .items[]?.id, n: (1, 2), \"x\\(1, 2)\": (.a, .b), ((\"y\", \"z\")): -(1, 2) }]",
+        "[.[\"a\", \"b\"]?, has(\"a\", \"b\"), (.a, .b) + (1, 2), @uri \"\\(.a, .b)\"] | last(.[])",
+        "reduce .items[]? as $item ({}; .[$item.id] += $item.price)",
+        "if .a, .b then (.a, .b and true, false) else (.c = (1, 2)) end",
     ] {
         let (plan, jaq) = (compiled(program), in_jaq(program));
         assert_eq!(plan.engine(), "plan", "{program}");
         assert_eq!(outcome(&plan, &Value::NULL), outcome(&jaq, &Value::NULL), "{program}");
     }
-    for program in ["def f: 1; f", ". as {a: $x} | $x", "[limit(2; .[]?)]", "..", "{a: (1, 2)}"] {
+    for program in ["def f: 1; f", ". as {a: $x} | $x", "[limit(2; .[]?)]", ".."] {
         assert_eq!(compiled(program).engine(), "jaq", "{program}");
     }
 }
