@@ -29,6 +29,7 @@ mod access;
 mod arithmetic;
 mod budget;
 mod check;
+mod library;
 mod native;
 mod number;
 mod order;

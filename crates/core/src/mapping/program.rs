@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use jaq_core::compile::Undefined;
 use jaq_core::load::{Arena, File, Loader, parse::Def};
-use jaq_core::native::Fun;
 use jaq_core::{Compiler, Ctx, Vars};
 
 use super::budget::{STEP, charge};
-use super::native::{Compiled, Plain, functions};
+use super::library::{definitions, natives};
+use super::native::{Compiled, Plain};
 use super::plan::{self, Plan, Stop};
 use super::pointer::pointer;
 use super::syntax::{self, Node, offset_of};
@@ -22,26 +22,6 @@ const COMPILER_STACK: usize = 16 * 1024 * 1024;
 
 /// What a client may read of an error, in characters.
 const MESSAGE: usize = 200;
-
-/// jaq's definitions that reach outside, or that functions of our own stand for.
-const LEFT_OUT: [(&str, usize); 11] = [
-    ("stderr", 0),
-    ("debug", 0),
-    ("debug", 1),
-    ("halt", 0),
-    ("halt_error", 0),
-    ("halt_error", 1),
-    ("join", 1),
-    ("from_entries", 0),
-    ("totype", 2),
-    ("tonumber", 0),
-    ("toboolean", 0),
-];
-
-/// jaq's functions that reach outside (the environment, the process, files of time zones, the log),
-/// and two that loop as often as their argument says.
-const NOT_OURS: [&str; 8] =
-    ["env", "halt", "localtime", "strflocaltime", "debug_empty", "stderr_empty", "jn", "yn"];
 
 /// Where a program's variables get their values: asked once per run for each one that is used, in
 /// the order in which they were declared. Names come without the `$`.
@@ -286,23 +266,6 @@ fn compiled_for_jaq(
 fn gave_up(why: &str) -> Vec<CompileError> {
     let message = format!("the program cannot be compiled: {why}");
     vec![CompileError { offset: 0, message, hint: None }]
-}
-
-fn definitions<'a>() -> Vec<Def<&'a str>> {
-    jaq_core::defs()
-        .chain(jaq_std::defs())
-        .chain(jaq_json::defs())
-        .filter(|def| !LEFT_OUT.contains(&(def.name, def.args.len())))
-        .collect()
-}
-
-fn natives() -> impl Iterator<Item = Fun<Plain>> {
-    let inside = |(name, ..): &Fun<Plain>| !NOT_OURS.contains(name);
-    // The first of two with one name is called.
-    functions()
-        .chain([price::function()])
-        .chain(jaq_core::funs())
-        .chain(jaq_std::funs().filter(inside))
 }
 
 fn undefined(

@@ -4,6 +4,7 @@ use super::{CompileError, Program, RunError, Scope, Value};
 
 mod hostile;
 mod language;
+mod manual;
 mod places;
 mod plan;
 mod properties;

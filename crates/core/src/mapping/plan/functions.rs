@@ -90,10 +90,21 @@ pub(super) fn gives_one(name: &str, arguments: usize) -> bool {
                 | "@text"
                 | "@json"
                 | "@sh"
+                | "@csv"
+                | "@tsv"
+                | "ascii"
+                | "toarray"
         ),
         1 => matches!(
             name,
-            "test" | "ltrimstr" | "rtrimstr" | "inside" | "flatten" | "strftime" | "bsearch"
+            "test"
+                | "ltrimstr"
+                | "rtrimstr"
+                | "trimstr"
+                | "inside"
+                | "flatten"
+                | "strftime"
+                | "bsearch"
         ),
         _ => name == "test",
     }

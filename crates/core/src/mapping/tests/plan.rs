@@ -13,7 +13,7 @@ pub(super) fn compiled(program: &str) -> Program {
 }
 
 /// The same program with a definition, for which there is no plan.
-fn in_jaq(program: &str) -> Program {
+pub(super) fn in_jaq(program: &str) -> Program {
     let program = compiled(&format!("def same: .; {program}"));
     assert_eq!(program.engine(), "jaq");
     program
