@@ -154,7 +154,8 @@ impl Sent {
     }
 }
 
-fn no_json(error: ParseError) -> Problem {
+/// The problem of a body that is no JSON: with line and column, and the value in which that is.
+pub fn no_json(error: ParseError) -> Problem {
     let detail = format!("the body is no JSON: {error}");
     let (pointer, message) = (error.pointer, error.message);
     let place = FieldError { pointer, message, keyword: "json".to_owned() };

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use portcullis_core::mapping;
+use portcullis_core::mapping::{self, ParseError};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
@@ -14,12 +14,21 @@ const DEPTH: usize = 64;
 
 /// Reads exactly one value; or says what is wrong and where. Refuses repeated keys, bytes that are not
 /// UTF-8, trailing bytes, and nesting deeper than 64.
-pub fn parse(bytes: &[u8]) -> Result<Value, String> {
+pub fn parse(bytes: &[u8]) -> Result<Value, ParseError> {
     // What is refused here is refused there, and that says better why.
     read(bytes).map_err(|error| match mapping::Value::parse(bytes) {
-        Err(better) => better.to_string(),
-        Ok(_) => error.to_string(),
+        Err(better) => better,
+        Ok(_) => located(bytes, &error),
     })
+}
+
+fn located(bytes: &[u8], error: &serde_json::Error) -> ParseError {
+    let (line, column) = (error.line(), error.column());
+    let before = bytes.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1));
+    let offset = before.map(<[u8]>::len).sum::<usize>() + column.saturating_sub(1);
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+    ParseError { offset, line, column, pointer: String::new(), message }
 }
 
 fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
@@ -145,14 +154,18 @@ mod tests {
             agree(text);
         }
         let twice = parse(b"{\n \"a\": 1, \"a\": 2}").unwrap_err();
-        assert!(twice.contains("\"a\" stands twice at line 2"), "{twice}");
+        assert_eq!(twice.to_string(), "the key \"a\" stands twice at line 2, column 10");
+        assert_eq!(twice.pointer, "/a");
+        let large = parse(b"[1,\n 1e400]").unwrap_err();
+        assert_eq!((&*large.message, large.line), ("number out of range", 2));
+        assert!((4..11).contains(&large.offset), "{large:?}");
     }
 
     #[test]
     fn depth_is_bounded() {
         let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
         assert!(parse(&nested(64)).is_ok());
-        assert!(parse(&nested(65)).unwrap_err().contains("deeper than 64"));
+        assert!(parse(&nested(65)).unwrap_err().message.contains("deeper than 64"));
         for depth in [1, 64, 65, 500, 100_000] {
             agree(&nested(depth));
         }

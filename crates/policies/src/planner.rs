@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::HeaderName;
+use http::request::Parts;
 use portcullis_config::{Diagnostics, Named, Node, Sources, Span, Spanned, did_you_mean};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;

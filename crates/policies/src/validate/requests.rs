@@ -13,7 +13,7 @@ use super::parameters::Given;
 use super::schema::{self, MOST_ERRORS};
 use super::{OPERATION_NOT_ALLOWED, OPERATION_NOT_FOUND, VALIDATION_FAILED, Validate};
 use crate::beside::beside;
-use crate::bodies::{self, INVALID_JSON, Sent, UNSUPPORTED_MEDIA_TYPE};
+use crate::bodies::{self, Sent, UNSUPPORTED_MEDIA_TYPE};
 use crate::json;
 
 impl Validate {
@@ -122,8 +122,7 @@ fn misfits<'v>(
     sent: &Sent,
     validators: impl Iterator<Item = &'v Arc<Validator>>,
 ) -> Result<Vec<FieldError>, Problem> {
-    let value = json::parse(&sent.decoded()?)
-        .map_err(|error| Problem::new(&INVALID_JSON, format!("the body is no JSON: {error}")))?;
+    let value = json::parse(&sent.decoded()?).map_err(bodies::no_json)?;
     Ok(validators.flat_map(|validator| schema::errors(validator, &value, "")).collect())
 }
 
