@@ -9,13 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 
-use crate::exchange::{Claims, Consumer, Exchange, Params, query_pairs};
+use crate::exchange::{Certificate, Claims, Consumer, Exchange, Params, query_pairs};
 use crate::mapping::{Scope, Value};
 use crate::path::CanonicalPath;
 use crate::template::{Lookup, Reference};
 
 /// The variables of every program, without the `$`.
-pub const VARIABLES: [&str; 7] = ["jwt", "consumer", "headers", "query", "path", "request", "env"];
+pub const VARIABLES: [&str; 8] =
+    ["jwt", "consumer", "client_cert", "headers", "query", "path", "request", "env"];
 
 /// What programs and templates see of an exchange.
 #[derive(Clone, Copy)]
@@ -25,6 +26,7 @@ struct Facts<'a> {
     params: &'a Params,
     jwt: Option<&'a Claims>,
     consumer: Option<&'a Consumer>,
+    certificate: Option<&'a Certificate>,
     client_ip: IpAddr,
     request_id: &'a str,
     time: SystemTime,
@@ -38,6 +40,7 @@ pub struct Seen {
     params: Params,
     jwt: Option<Arc<Claims>>,
     consumer: Option<Arc<Consumer>>,
+    certificate: Option<Arc<Certificate>>,
     client_ip: IpAddr,
     request_id: Arc<str>,
     time: SystemTime,
@@ -69,6 +72,7 @@ impl Exchange {
             params: self.params.clone(),
             jwt: self.jwt.clone(),
             consumer: self.consumer.clone(),
+            certificate: self.peer.secure.as_ref().and_then(|secure| secure.certificate.clone()),
             client_ip: self.client_ip,
             request_id: Arc::clone(&self.record.request_id),
             time: self.record.time,
@@ -82,6 +86,7 @@ impl Exchange {
             params: &self.params,
             jwt: self.jwt.as_deref(),
             consumer: self.consumer.as_deref(),
+            certificate: self.peer.secure.as_ref().and_then(|it| it.certificate.as_deref()),
             client_ip: self.client_ip,
             request_id: &self.record.request_id,
             time: self.record.time,
@@ -97,6 +102,7 @@ impl Seen {
             params: &self.params,
             jwt: self.jwt.as_deref(),
             consumer: self.consumer.as_deref(),
+            certificate: self.certificate.as_deref(),
             client_ip: self.client_ip,
             request_id: &self.request_id,
             time: self.time,
@@ -104,13 +110,17 @@ impl Seen {
     }
 }
 
+fn json(object: &serde_json::Map<String, serde_json::Value>) -> Value {
+    Value::object(object.iter().map(|(name, value)| (name.as_str(), Value::json(value))))
+}
+
 impl<'a> Facts<'a> {
     fn variable(self, name: &str) -> Value {
         match name {
-            "jwt" => self.jwt.map_or(Value::NULL, |claims| {
-                let claims = claims.all.iter();
-                Value::object(claims.map(|(name, value)| (name.as_str(), Value::json(value))))
-            }),
+            "jwt" => self.jwt.map_or(Value::NULL, |claims| json(&claims.all)),
+            "client_cert" => {
+                self.certificate.map_or(Value::NULL, |certificate| json(&certificate.0))
+            }
             "consumer" => self.consumer.map_or(Value::NULL, |consumer| {
                 let tier = consumer.tier.as_deref().map_or(Value::NULL, Value::text);
                 Value::object([("name", Value::text(&consumer.name)), ("tier", tier)])

@@ -25,7 +25,30 @@ pub struct Peer {
     pub ip_text: HeaderValue,
     /// The address of the listener that accepted it, as configured.
     pub listener: Arc<str>,
+    /// Of a connection through TLS.
+    pub secure: Option<Box<Secure>>,
 }
+
+/// What TLS tells of a client, and what its listener wants done with all of its requests.
+#[derive(Clone, Debug)]
+pub struct Secure {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The host that it asked for, in lower case (SNI).
+    pub server_name: Option<Arc<str>>,
+    /// Requests are for that host alone: clients of other hosts may have to show another certificate.
+    pub one_host: bool,
+    pub certificate: Option<Arc<Certificate>>,
+    /// Headers by which upstreams learn of the certificate.
+    pub identity: Vec<(HeaderName, HeaderValue)>,
+    /// `Strict-Transport-Security` of every answer.
+    pub hsts: Option<HeaderValue>,
+}
+
+/// What a client's certificate says, once it was verified: `subject`, `cn`, `issuer`,
+/// `serial`, `fingerprint` and `sans`.
+#[derive(Debug)]
+pub struct Certificate(pub serde_json::Map<String, serde_json::Value>);
 
 impl Peer {
     pub fn new(address: SocketAddr, listener: Arc<str>) -> Self {
@@ -33,7 +56,7 @@ impl Peer {
         let text = HeaderValue::try_from(ip.to_string());
         // An address has only characters that a header may have.
         let ip_text = text.unwrap_or(HeaderValue::from_static("unknown"));
-        Self { ip, ip_text, listener }
+        Self { ip, ip_text, listener, secure: None }
     }
 }
 

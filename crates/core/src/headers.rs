@@ -3,6 +3,8 @@
 //! Names are looked for in one pass over what a message has, not by one look-up for each name that
 //! it could have: most messages have none of them.
 
+use std::fmt::Write as _;
+
 use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName, HeaderValue, VARY};
 use smallvec::SmallVec;
@@ -44,6 +46,19 @@ pub fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
     for name in names {
         headers.remove(name);
     }
+}
+
+/// A text as a header's value: what is not visible ASCII or a space is percent-encoded, so that no
+/// claim and no certificate's name ends a line.
+pub fn visible(text: &str) -> Option<HeaderValue> {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            byte => drop(write!(out, "%{byte:02X}")),
+        }
+    }
+    HeaderValue::try_from(out).ok()
 }
 
 /// Removes what headers say of a body's bytes, which are other ones now.

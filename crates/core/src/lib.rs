@@ -27,7 +27,7 @@ pub use body::{Body, BodyError};
 pub use build::{Build, Parts, Task, fingerprint};
 pub use clock::Clock;
 pub use env::Env;
-pub use exchange::{Claims, Consumer, Exchange, Params, Peer};
+pub use exchange::{Certificate, Claims, Consumer, Exchange, Params, Peer, Secure};
 pub use networks::Networks;
 pub use path::{CanonicalPath, PathError};
 pub use policy::{Inspected, LocalBoxFuture, Policy, Response, Step, Verdict};

@@ -135,6 +135,8 @@ pub struct Record {
     pub trace_id: Option<Arc<str>>,
     pub method: http::Method,
     pub version: http::Version,
+    /// The version of TLS, where the client speaks it.
+    pub tls: Option<&'static str>,
     pub host: Arc<str>,
     /// Canonical path, masked; the raw one when it has no canonical form.
     pub path: Box<str>,
@@ -164,6 +166,7 @@ impl Record {
             trace_id: None,
             method: http::Method::from_bytes(b"-").unwrap_or_default(),
             version: http::Version::HTTP_11,
+            tls: peer.secure.as_ref().map(|secure| secure.version),
             host: Arc::from("-"),
             path: Box::from("-"),
             query: None,

@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 use portcullis_core::{Peer, mask};
 
 pub use crate::listen::framing::{Framing, Limits};
+pub use crate::listen::proxy::{Progress, parse as proxy};
 use crate::open::forwarded::{self, Trusted};
 use crate::open::headers::{self, IdentityHeaders};
 use crate::open::{host, ids};

@@ -17,7 +17,7 @@ use crate::listen::Listener;
 use crate::listen::socket::{self, Inherited};
 use crate::load::{Source, load};
 use crate::metrics::{CONFIG_INFO, DROPPED_LINES, RELOADS};
-use crate::plan::{DrainPlan, LogPlan, Plan};
+use crate::plan::{DrainPlan, ListenerPlan, LogPlan, Plan};
 use crate::records::writer::{Destination, Writer};
 use crate::records::{AccessLog, Format};
 use crate::snapshot::{self, Snapshot};
@@ -120,11 +120,12 @@ impl Gateway {
         let log_plan = plan.log.clone();
         let log = open_log(&log_plan, &metrics).map_err(|error| cannot_log(&log_plan, &error))?;
         let mut bound = Vec::new();
-        for address in &plan.listeners {
+        for ListenerPlan { address, .. } in &plan.listeners {
             bound.push(bind(*address, count, &mut inherited)?);
         }
+        let real: Vec<_> = bound.iter().map(|(listener, _)| listener.address).collect();
         let (snapshot, tasks) =
-            snapshot::build(Arc::new(plan), &clock, &metrics, Arc::clone(&log), None);
+            snapshot::build(Arc::new(plan), &real, &clock, &metrics, Arc::clone(&log), None);
         let house = Arc::new(House {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
@@ -147,6 +148,17 @@ impl Gateway {
     /// The addresses that clients can connect to now.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.listeners.iter().map(|listener| listener.address)
+    }
+
+    /// The same as URLs.
+    pub fn urls(&self) -> Vec<String> {
+        let snapshot = self.house.snapshot();
+        let is_secure = |address| snapshot.entrance(address).is_some_and(|it| it.tls.is_some());
+        let url = |address| match is_secure(address) {
+            true => format!("https://{address}"),
+            false => format!("http://{address}"),
+        };
+        self.addresses().map(url).collect()
     }
 
     /// Opens the access log's file again.
@@ -187,15 +199,16 @@ impl Gateway {
             log = Some((plan.log.clone(), new.map_err(|error| cannot_log(&plan.log, &error))?));
         }
         let mut gone = self.listeners.clone();
-        let mut kept = Vec::new();
-        let mut bound = Vec::new();
-        for address in &plan.listeners {
-            match gone.iter().position(|known| known.written == *address) {
-                Some(known) => kept.push(gone.remove(known)),
-                None => {
-                    bound.push(bind(*address, self.threads.len(), &mut Inherited::default())?);
-                }
+        let (mut kept, mut bound, mut real) = (Vec::new(), Vec::new(), Vec::new());
+        for ListenerPlan { address, .. } in &plan.listeners {
+            if let Some(known) = gone.iter().position(|known| known.written == *address) {
+                kept.push(gone.remove(known));
+                real.extend(kept.last().map(|listener| listener.address));
+                continue;
             }
+            let new = bind(*address, self.threads.len(), &mut Inherited::default())?;
+            real.push(new.0.address);
+            bound.push(new);
         }
         if let Some((plan, log)) = log {
             (self.log_plan, self.log) = (plan, log);
@@ -205,7 +218,7 @@ impl Gateway {
         let log = Arc::clone(&self.log);
         let house = Arc::clone(&self.house);
         let (snapshot, tasks) =
-            snapshot::build(Arc::new(plan), &house.clock, &house.metrics, log, Some(&old));
+            snapshot::build(Arc::new(plan), &real, &house.clock, &house.metrics, log, Some(&old));
         house.snapshot.store(Arc::new(snapshot));
         start(tasks);
         self.listeners = kept;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_config::{Diagnostics, Environment, Sources, merge, parse};
+use portcullis_core::Clock;
 
 use crate::plan::{self, Plan};
 
@@ -40,6 +41,9 @@ pub fn load(source: &Source) -> Loaded {
     let root = nodes.and_then(|nodes| merge(nodes, &sources, &mut out));
     let plan = root.and_then(|root| plan::plan(&root, &sources, &mut out));
     let plan = plan.filter(|_| !out.has_errors());
+    if let Some(plan) = &plan {
+        plan::judge(plan, Clock::system().wall(), &mut out);
+    }
     let named = plan.iter().flat_map(|plan| plan.files.iter().cloned());
     let files = files.iter().cloned().chain(named).collect();
     Loaded { plan, sources, diagnostics: out, files }

@@ -59,6 +59,20 @@ pub static MALFORMED: Metric = Metric {
     labels: &["listener", "reason"],
 };
 
+pub static HANDSHAKES: Metric = Metric {
+    name: "portcullis_tls_handshakes_total",
+    kind: Kind::Counter,
+    help: "TLS handshakes with clients, by outcome: ok, or why there was no connection.",
+    labels: &["listener", "outcome"],
+};
+
+pub static CERTIFICATE_ENDS: Metric = Metric {
+    name: "portcullis_certificate_expiry_timestamp_seconds",
+    kind: Kind::Gauge,
+    help: "When a listener's certificate ends, in seconds since 1970.",
+    labels: &["listener", "certificate"],
+};
+
 pub static ODD_HEADERS: Metric = Metric {
     name: "portcullis_odd_headers_total",
     kind: Kind::Counter,
@@ -103,6 +117,8 @@ pub const METRICS: &[&Metric] = &[
     &CONNECTIONS,
     &RESTING,
     &MALFORMED,
+    &HANDSHAKES,
+    &CERTIFICATE_ENDS,
     &ODD_HEADERS,
     &ACCEPT_ERRORS,
     &DROPPED_LINES,

@@ -118,7 +118,7 @@ mod tests {
         let dropped = metrics.counter(&DROPPED_LINES, &[]);
         let writer = Writer::start(Destination::Stdout).unwrap();
         let log = Arc::new(AccessLog::new(writer, Format::Json, dropped));
-        let (mut snapshot, _) = snapshot::build(Arc::new(plan), clock, &metrics, log, None);
+        let (mut snapshot, _) = snapshot::build(Arc::new(plan), &[], clock, &metrics, log, None);
         let kind = portcullis_policies::KINDS.first().unwrap();
         let mut router = Router::builder();
         for wanted in wanted {

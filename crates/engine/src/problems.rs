@@ -38,6 +38,20 @@ pub const HEADER_TIMEOUT: Code = Code {
     cure: "Send the whole request head within bounds.header_read.",
 };
 
+pub const HTTPS_REQUIRED: Code = Code {
+    name: "https_required",
+    status: StatusCode::BAD_REQUEST,
+    title: "This port speaks https",
+    cure: "Ask with https:// in place of http://.",
+};
+
+pub const MISDIRECTED: Code = Code {
+    name: "misdirected_request",
+    status: StatusCode::MISDIRECTED_REQUEST,
+    title: "Not on this connection",
+    cure: "Open a connection for this host: its name in the TLS handshake (SNI) and the request's Host have to agree where certificates of clients are asked for.",
+};
+
 pub const ROUTE_NOT_FOUND: Code = Code {
     name: "route_not_found",
     status: StatusCode::NOT_FOUND,
@@ -86,6 +100,8 @@ pub const CODES: &[&Code] = &[
     &BAD_REQUEST,
     &HEAD_TOO_LARGE,
     &HEADER_TIMEOUT,
+    &HTTPS_REQUIRED,
+    &MISDIRECTED,
     &ROUTE_NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &INTERNAL,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, HeaderValue};
+use http::header::{ALLOW, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use portcullis_core::{Exchange, Params, Problem, Reply, Verdict};
@@ -13,6 +13,9 @@ use crate::snapshot::{Route, Snapshot};
 
 /// The route of an exchange, whose record and path parameters then know it.
 pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a Route, Verdict> {
+    if let Some(port) = snapshot.redirect(&exchange.peer.listener) {
+        return Err(Ok(Some(to_https(exchange, port))));
+    }
     let query = Query {
         host: &exchange.record.host,
         path: exchange.path.as_str(),
@@ -35,6 +38,18 @@ pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a R
     exchange.params = params;
     exchange.record.route = Some(Arc::clone(&route.name));
     Ok(route)
+}
+
+/// The same request as https, asked for with the same method (308).
+fn to_https(exchange: &Exchange, port: u16) -> Reply {
+    let (host, path) = (&exchange.record.host, exchange.path.as_str());
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = exchange.request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut reply = Reply::empty(StatusCode::PERMANENT_REDIRECT);
+    if let Ok(location) = HeaderValue::try_from(format!("https://{host}{port}{path}{query}")) {
+        reply.headers.insert(LOCATION, location);
+    }
+    reply
 }
 
 fn decode<'p>(raw: impl Iterator<Item = (&'p Arc<str>, &'p str)>) -> Result<Params, Problem> {

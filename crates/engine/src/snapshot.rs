@@ -2,6 +2,7 @@
 //! with; a reload stores a new one beside it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +11,7 @@ use portcullis_core::{Build, Clock, Inspected, Parts, Policy, Record, Task};
 use portcullis_policies::Kind;
 use portcullis_upstream::{Upstream, UpstreamPlan};
 
+use crate::listen::Entrance;
 use crate::metrics::{ABORTED, DURATION, ODD_HEADERS, REQUESTS};
 use crate::open::forwarded::Trusted;
 use crate::open::headers::IdentityHeaders;
@@ -42,6 +44,10 @@ pub struct Snapshot {
     pub loaded: SystemTime,
     pub router: Router<Arc<Route>>,
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
+    /// By their listeners' real addresses.
+    entrances: Vec<(SocketAddr, Arc<Entrance>)>,
+    /// Names of listeners that send everything on to https, and to which port.
+    redirects: Vec<(Arc<str>, u16)>,
     pub identity: IdentityHeaders,
     pub trusted: Trusted,
     pub bounds: BoundsPlan,
@@ -57,10 +63,25 @@ const _: () = {
     shared::<Snapshot>();
 };
 
+impl Snapshot {
+    /// What happens at the listener with this real address.
+    pub fn entrance(&self, address: SocketAddr) -> Option<&Arc<Entrance>> {
+        self.entrances.iter().find(|(known, _)| *known == address).map(|(_, entrance)| entrance)
+    }
+
+    /// The port of https to which a listener sends everything on. Most snapshots have no such listener:
+    /// then nothing is compared.
+    pub fn redirect(&self, listener: &str) -> Option<u16> {
+        self.redirects.iter().find(|(known, _)| **known == *listener).map(|(_, port)| *port)
+    }
+}
+
 /// Builds a snapshot from a plan, taking over the live parts of `previous`. Opens no socket and
-/// starts no task: the tasks of new parts come back to be started once it is swapped in.
+/// starts no task: the tasks of new parts come back to be started once it is swapped in. `addresses` are
+/// the real ones of the plan's listeners.
 pub fn build(
     plan: Arc<Plan>,
+    addresses: &[SocketAddr],
     clock: &Clock,
     metrics: &Metrics,
     log: Arc<AccessLog>,
@@ -79,6 +100,13 @@ pub fn build(
     let policies = routes.iter().flat_map(|route| &route.policies);
     let limits = policies.flat_map(|applied| applied.policy.inspected());
     let limits = limits.map(|limit| (limit.name().to_owned(), limit)).collect();
+    let listeners = plan.listeners.iter().zip(addresses);
+    let entrances: Vec<_> = listeners
+        .map(|(plan, address)| (*address, Entrance::build(plan, *address, &mut build)))
+        .collect();
+    let redirects = entrances.iter().filter_map(|(address, entrance)| {
+        Some((Arc::from(address.to_string()), entrance.redirect?))
+    });
     let mut router = Router::builder();
     for (plan, route) in plan.routes.iter().zip(&routes) {
         for wanted in &plan.matches {
@@ -89,6 +117,8 @@ pub fn build(
         loaded: clock.wall(),
         router: router.build(),
         upstreams,
+        redirects: redirects.collect(),
+        entrances,
         identity: IdentityHeaders::new(plan.identity_headers.iter().cloned()),
         trusted: plan.trusted.clone(),
         bounds: plan.bounds,

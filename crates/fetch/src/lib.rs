@@ -4,7 +4,6 @@
 //! [`PATIENCE`]. Plain http is for loopback, unless the configuration allows it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,10 +11,9 @@ use http::header::{ACCEPT, CACHE_CONTROL, HOST, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use portcullis_tls::{Broken, Client, Connector};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 /// The largest answer that is read, in bytes.
 pub const LARGEST: usize = 256 * 1024;
@@ -39,7 +37,7 @@ pub enum FetchError {
     #[error("the answer is broken, or larger than {LARGEST} bytes: {0}")]
     Answer(String),
     #[error("TLS: {0}")]
-    Tls(#[from] rustls::Error),
+    Tls(#[from] Broken),
 }
 
 /// True for an address that [`get`] would ask.
@@ -131,29 +129,12 @@ async fn connect_and_get(uri: &Uri, allow: Allow) -> Result<Answer, FetchError> 
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let stream = connect(bare, port, allow).await?;
-    if secure {
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| FetchError::Address)?;
-        let connector = TlsConnector::from(tls()?);
-        ask(uri, connector.connect(name, stream).await?).await
-    } else {
-        ask(uri, stream).await
+    if !secure {
+        return ask(uri, stream).await;
     }
-}
-
-/// Verifies against the system's certificates, read once.
-fn tls() -> Result<Arc<rustls::ClientConfig>, FetchError> {
-    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(Arc::clone(config));
-    }
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
+    let client = Client::new(None, None, "http/1.1")?; // an errand is rare enough to be made for itself
+    let connector = Connector::new(&client, bare).ok_or(FetchError::Address)?;
+    ask(uri, connector.connect(stream).await?).await
 }
 
 async fn ask(

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use portcullis_config::{Decode as _, Diagnostics, Named, Sources, parse};
+use portcullis_config::{Decode as _, Diagnostics, Named, Reader, Sources, parse};
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Build, Clock};
 
@@ -12,7 +12,6 @@ use crate::cors::origin::{Listed, Origins};
 use crate::issuers::{self, IssuerSettings, keys};
 pub use crate::json::agree;
 use crate::jwt::verify::{Trusted, verify};
-use crate::planner::Reader;
 pub use crate::validate::fuzzing::parameters;
 
 const ISSUERS: &str = "shop: { issuer: shop, audiences: [a], algorithms: [RS256, ES256, EdDSA], \

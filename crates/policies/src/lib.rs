@@ -30,7 +30,7 @@ pub mod transform;
 pub mod validate;
 
 pub use kinds::{KINDS, Kind};
-pub use planner::{Planned, Planner, Reader, RouteFacts, Shared};
+pub use planner::{Planned, Planner, RouteFacts, Shared};
 
 use portcullis_core::Code;
 use portcullis_core::metrics::Metric;

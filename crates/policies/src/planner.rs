@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 use http::request::Parts;
-use portcullis_config::{Diagnostics, Named, Node, Sources, Span, Spanned, did_you_mean};
+use portcullis_config::{Diagnostics, Named, Node, Reader, Sources, Span, Spanned, did_you_mean};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
 use portcullis_core::template::{Place, Template, Words};
@@ -18,9 +18,6 @@ use crate::rate_limit::TierPlan;
 use crate::stores::StorePlan;
 use crate::transform::Mappings;
 use crate::validate::{Described, Documents};
-
-/// A file that a configuration names may be at most this large, in bytes.
-const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Named things of the configuration that policies refer to.
 #[derive(Default)]
@@ -75,43 +72,6 @@ pub struct RouteFacts {
     pub kinds: Vec<&'static str>,
 }
 
-/// Where plans are made: what the configuration says and where, and the files that it names.
-pub struct Reader<'a> {
-    pub out: &'a mut Diagnostics,
-    pub sources: &'a Sources,
-    /// Files that were read: a change of one of them is a change of the configuration.
-    pub files: &'a mut Vec<PathBuf>,
-}
-
-impl Reader<'_> {
-    /// The text of a file that the configuration names, relative to the file that names it.
-    /// Says in the diagnostics why not.
-    pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {
-        let path = beside(path, named_at, self.sources);
-        self.files.push(path.clone());
-        let text = std::fs::metadata(&path).and_then(|facts| {
-            if facts.len() > FILE_LIMIT {
-                return Err(std::io::Error::other(format!("it is larger than {FILE_LIMIT} bytes")));
-            }
-            std::fs::read_to_string(&path)
-        });
-        match text {
-            Ok(text) => Some(text),
-            Err(error) => {
-                self.out
-                    .error(named_at, format!("cannot read {}: {error}", path.display()))
-                    .hint("the path is relative to the file that names it");
-                None
-            }
-        }
-    }
-}
-
-/// Where a file is that is named in another one.
-fn beside(path: &Path, named_at: Span, sources: &Sources) -> PathBuf {
-    sources.path(named_at.source).parent().unwrap_or(Path::new("")).join(path)
-}
-
 /// The desk at which a block becomes a plan.
 pub struct Planner<'a> {
     pub out: &'a mut Diagnostics,
@@ -134,7 +94,7 @@ impl<'a> Planner<'a> {
 
     /// Where a file is that the configuration names.
     pub fn beside(&self, path: &Path, named_at: Span) -> PathBuf {
-        beside(path, named_at, self.sources)
+        self.sources.beside(path, named_at)
     }
 
     pub fn read(&mut self, path: &Path, named_at: Span) -> Option<String> {

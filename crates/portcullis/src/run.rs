@@ -75,8 +75,8 @@ async fn serve(
     let files: Vec<_> = source.paths.iter().map(|path| path.display().to_string()).collect();
     tell(&format!("portcullis {} runs {}", env!("CARGO_PKG_VERSION"), files.join(", ")));
     tell(&format!("{}, {}", count(routes, "route"), count(warnings, "warning")));
-    for address in gateway.addresses() {
-        tell(&format!("listening on http://{address}"));
+    for url in gateway.urls() {
+        tell(&format!("listening on {url}"));
     }
     match admin_listener.map(|listener| (listener.local_addr(), listener)) {
         Some((Ok(address), listener)) => {

@@ -1,6 +1,9 @@
-//! Where an endpoint is, as it was written: `http://HOST[:PORT]`.
+//! Where an endpoint is, as it was written: `http://HOST[:PORT]`, or the same with `https`.
 
+use std::fmt;
 use std::net::IpAddr;
+
+use crate::tls::Secure;
 
 /// Why a URL is not an endpoint, and what would be.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,6 +17,9 @@ pub(crate) struct Refusal {
 pub(crate) struct Address {
     pub(crate) host: Host,
     pub(crate) port: u16,
+    pub(crate) is_https: bool,
+    /// How it is connected to, once that is known; there for https and for nothing else.
+    pub(crate) secure: Option<Secure>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,20 +30,17 @@ pub(crate) enum Host {
 }
 
 impl Address {
-    /// From `http://HOST[:PORT]`.
+    /// From `http://HOST[:PORT]` or `https://HOST[:PORT]`.
     pub(crate) fn parse(url: &str) -> Result<Self, Refusal> {
         let refuse = |message, hint: Option<String>| Err(Refusal { message, hint });
         let Some((scheme, rest)) = url.split_once("://") else {
             return refuse("an endpoint is a URL", Some(format!("write http://{url}")));
         };
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => {
-                let hint = "TLS towards endpoints comes with a later version; use http://";
-                return refuse("https endpoints are not supported yet", Some(hint.to_owned()));
-            }
-            _ => return refuse("an endpoint's URL begins with http://", None),
-        }
+        let is_https = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            _ => return refuse("an endpoint's URL begins with http:// or https://", None),
+        };
         let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if !matches!(path, "" | "/") {
             let hint = "what is asked for belongs to the route: `forward: { to: …, path: … }`";
@@ -48,12 +51,12 @@ impl Address {
         }
         let (host, port) = split_port(authority);
         let port = match port.map(str::parse::<u16>) {
-            None => 80,
+            None => default_port(is_https),
             Some(Ok(port)) if port > 0 => port,
             Some(_) => return refuse("an endpoint's port is a number from 1 to 65535", None),
         };
         match Host::parse(host) {
-            Some(host) => Ok(Self { host, port }),
+            Some(host) => Ok(Self { host, port, is_https, secure: None }),
             None => refuse("an endpoint's host is a name or an IP address", None),
         }
     }
@@ -62,11 +65,16 @@ impl Address {
     pub(crate) fn authority(&self) -> String {
         let host = match &self.host {
             Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
-            Host::Ip(ip) => ip.to_string(),
-            Host::Name(name) => name.clone(),
+            host => host.to_string(),
         };
-        if self.port == 80 { host } else { format!("{host}:{}", self.port) }
+        let is_default = self.port == default_port(self.is_https);
+        if is_default { host } else { format!("{host}:{}", self.port) }
     }
+}
+
+/// What is meant when a URL names no port.
+pub(crate) fn default_port(is_https: bool) -> u16 {
+    if is_https { 443 } else { 80 }
 }
 
 /// A port is what stands behind the last colon outside of brackets.
@@ -78,6 +86,15 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
             (host, port.get(1..))
         }
         None => (authority, None),
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
     }
 }
 
@@ -115,6 +132,8 @@ mod tests {
         assert_eq!(authority("http://127.0.0.1:8101").as_deref(), Ok("127.0.0.1:8101"));
         assert_eq!(authority("HTTP://Orders.Internal/").as_deref(), Ok("orders.internal"));
         assert_eq!(authority("http://orders:80").as_deref(), Ok("orders"));
+        assert_eq!(authority("https://orders:443").as_deref(), Ok("orders"));
+        assert_eq!(authority("https://orders:80").as_deref(), Ok("orders:80"));
         assert_eq!(authority("http://[::1]:8080").as_deref(), Ok("[::1]:8080"));
         assert_eq!(authority("http://[::1]").as_deref(), Ok("[::1]"));
         assert_eq!(authority("http://a_b.example.:81").as_deref(), Ok("a_b.example.:81"));
@@ -123,8 +142,7 @@ mod tests {
         let path = "an endpoint has neither path nor query";
         for (url, message) in [
             ("127.0.0.1:8101", "an endpoint is a URL"),
-            ("https://a", "https endpoints are not supported yet"),
-            ("ftp://a", "an endpoint's URL begins with http://"),
+            ("ftp://a", "an endpoint's URL begins with http:// or https://"),
             ("http://a/b", path),
             ("http://a?b", path),
             ("http://a#b", path),

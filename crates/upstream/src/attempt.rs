@@ -276,7 +276,8 @@ impl Attempt<'_> {
     ) -> Result<(http::Response<Incoming>, Stream), Lost> {
         let count = self.pool.open_connections();
         loop {
-            let place = |within| streams.place(self.endpoint.socket, within, now, count);
+            let (socket, connector) = (self.endpoint.socket, self.endpoint.connector.as_ref());
+            let place = |within| streams.place(socket, connector, within, now, count);
             let (stream, kept) = self.connecting(place).await?;
             let progress = request.as_ref().and_then(|request| request.body.progress());
             let sending = Streams::send(stream, request, wants_back);

@@ -10,14 +10,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http_body::Frame;
 use portcullis_core::BodyError;
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use portcullis_tls::{Connector, Stream};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::attempt::Lost;
@@ -50,7 +51,7 @@ pub(crate) struct Connection {
 
 /// The socket and what is between it and us. On the heap: connections are handed on often.
 struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     /// How much the next read has room for.
     room: usize,
@@ -59,6 +60,23 @@ struct Wire {
     spare: BytesMut,
     /// True until the endpoint, or what it sent, says otherwise.
     keep_alive: bool,
+}
+
+/// Connects, through TLS where the endpoint's URL says so. The caller bounds the wait.
+pub(crate) async fn connect(
+    peer: SocketAddr,
+    connector: Option<&Connector>,
+) -> Result<Stream, Lost> {
+    let said = |error: io::Error| Lost::Connect(error.to_string());
+    let stream = TcpStream::connect(peer).await.map_err(said)?;
+    stream.set_nodelay(true).map_err(said)?;
+    match connector {
+        None => Ok(Stream::Plain(stream)),
+        // On the heap: a handshake is large, and soon over.
+        Some(connector) => Box::pin(connector.connect(stream))
+            .await
+            .map_err(|error| Lost::Connect(format!("TLS: {error}"))),
+    }
 }
 
 /// Counts for as long as it lives: a connection from the first try to connect until it is closed.
@@ -92,18 +110,12 @@ impl Connection {
     /// Connects, within this time.
     pub(crate) async fn open(
         peer: SocketAddr,
+        connector: Option<&Connector>,
         within: Duration,
         open: Counted,
     ) -> Result<Self, Lost> {
-        match tokio::time::timeout(within, TcpStream::connect(peer)).await {
-            Ok(Ok(stream)) => Self::start(stream, open),
-            Ok(Err(error)) => Err(Lost::Connect(error.to_string())),
-            Err(_) => Err(Lost::ConnectTimeout(within)),
-        }
-    }
-
-    fn start(stream: TcpStream, open: Counted) -> Result<Self, Lost> {
-        stream.set_nodelay(true).map_err(|error| Lost::Connect(error.to_string()))?;
+        let connected = tokio::time::timeout(within, connect(peer, connector)).await;
+        let stream = connected.unwrap_or(Err(Lost::ConnectTimeout(within)))?;
         let wire = Wire {
             stream,
             input: BytesMut::new(),
@@ -174,19 +186,28 @@ impl Connection {
 
     /// Whether the next request can go out here. Costs no system call while nothing has come: the
     /// runtime remembers that the last read left nothing.
-    pub(crate) fn readiness(&self) -> Readiness {
-        let wire = &*self.wire;
+    pub(crate) fn readiness(&mut self) -> Readiness {
+        let wire = &mut *self.wire;
         if !wire.keep_alive || !wire.input.is_empty() {
             return Readiness::Closed;
         }
         if wire.sending.is_some() {
             return Readiness::Busy;
         }
-        match wire.stream.try_read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Readiness::Ready,
-            // The end, an error, or bytes that nobody asked for.
-            Ok(_) | Err(_) => Readiness::Closed,
-        }
+        let rests = match &mut wire.stream {
+            Stream::Plain(stream) => {
+                let read = stream.try_read(&mut [0]);
+                read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            // What came may be TLS's own business, such as tickets: it has to look itself. Nobody waits
+            // for this connection, so nobody's waker is lost.
+            Stream::Secure(stream) => {
+                let mut nobody = Context::from_waker(Waker::noop());
+                Pin::new(stream).poll_read(&mut nobody, &mut ReadBuf::new(&mut [0])).is_pending()
+            }
+        };
+        // Else the end, an error, or bytes that nobody asked for.
+        if rests { Readiness::Ready } else { Readiness::Closed }
     }
 
     /// Waits until the last exchange is over; false when the connection closed instead.
@@ -276,7 +297,9 @@ impl Wire {
     /// Reads what is here already; false for nothing, and at the end.
     fn has_more(&mut self) -> bool {
         self.input.reserve(READ);
-        self.stream.try_read_buf(&mut self.input).is_ok_and(|count| count > 0)
+        let mut nobody = Context::from_waker(Waker::noop()); // nobody waits for this connection
+        let read = pin!(self.stream.read_buf(&mut self.input)).poll(&mut nobody);
+        matches!(read, Poll::Ready(Ok(count)) if count > 0)
     }
 
     /// Reads what there is; 0 for the end.
@@ -302,6 +325,10 @@ impl Wire {
                     Ok(count) => sending.wrote(count),
                 }
                 continue;
+            }
+            // TLS may hold back what it took; in the clear there is nothing to do.
+            if ready!(Pin::new(&mut self.stream).poll_flush(cx)).is_err() {
+                return Poll::Ready(Err(Unsendable::Wire));
             }
             ready!(body);
             if sending.is_done() {

@@ -5,16 +5,20 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portcullis_core::metrics::Metrics;
+use portcullis_tls::Connector;
 
 use crate::balance::Load;
 use crate::health::Health;
 use crate::metrics::EndpointMetrics;
+use crate::tls::Secure;
 
 /// An endpoint while it runs. It outlives reloads that leave its address in its upstream.
 pub(crate) struct Endpoint {
     /// How logs, metrics and /status call it.
     pub(crate) label: Arc<str>,
     pub(crate) socket: SocketAddr,
+    /// For connections through TLS; there for https and for nothing else.
+    pub(crate) connector: Option<Connector>,
     /// What `Host` says, unless the route says otherwise.
     pub(crate) host: HeaderValue,
     pub(crate) load: Load,
@@ -29,6 +33,7 @@ impl Endpoint {
         authority: &str,
         is_name: bool,
         socket: SocketAddr,
+        secure: Option<&Secure>,
         metrics: &Metrics,
     ) -> Arc<Self> {
         let label = match is_name {
@@ -39,6 +44,7 @@ impl Endpoint {
             metrics: EndpointMetrics::new(metrics, upstream, &label),
             label: label.into(),
             socket,
+            connector: secure.map(|secure| secure.connector.clone()),
             host: HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")),
             load: Load::default(),
             health: Health::default(),

@@ -1,4 +1,4 @@
-//! HTTP/2 to endpoints, with prior knowledge (RFC 9113 section 3.3), over hyper's client: one worker's
+//! HTTP/2 to endpoints, with prior knowledge (RFC 9113 section 3.3) or by ALPN, over hyper's client: one worker's
 //! connections to one endpoint, each shared by several requests.
 
 use std::cell::{Cell, RefCell};
@@ -18,12 +18,12 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use portcullis_core::{Body, BodyError};
-use tokio::net::TcpStream;
+use portcullis_tls::Connector;
 use tokio::sync::Semaphore;
 
 use crate::answer::Flow;
 use crate::attempt::Lost;
-use crate::connection::{Counted, causes};
+use crate::connection::{Counted, causes, connect};
 use crate::deliver::Held;
 use crate::request::{Framing, Outgoing, Ready};
 
@@ -76,6 +76,7 @@ impl http_body::Body for Lent {
 /// A connection and how many requests are on it.
 struct Connection {
     sender: RefCell<SendRequest<Lent>>,
+    is_secure: bool,
     streams: Rc<Cell<usize>>,
     /// When it was seen last with something to do.
     last: Cell<Instant>,
@@ -83,10 +84,14 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(peer: SocketAddr, now: Instant, open: Counted) -> Result<Rc<Self>, Lost> {
-        let said = |error: std::io::Error| Lost::Connect(error.to_string());
-        let stream = TcpStream::connect(peer).await.map_err(said)?;
-        stream.set_nodelay(true).map_err(said)?;
+    async fn open(
+        peer: SocketAddr,
+        connector: Option<&Connector>,
+        now: Instant,
+        open: Counted,
+    ) -> Result<Rc<Self>, Lost> {
+        let stream = connect(peer, connector).await?;
+        let is_secure = stream.is_secure();
         let mut builder = Builder::new(OnWorker);
         builder
             .timer(TokioTimer::new())
@@ -103,7 +108,7 @@ impl Connection {
             let _ = connection.await;
         });
         let (sender, last) = (RefCell::new(sender), Cell::new(now));
-        Ok(Rc::new(Self { sender, streams: Rc::default(), last, _open: open }))
+        Ok(Rc::new(Self { sender, is_secure, streams: Rc::default(), last, _open: open }))
     }
 
     fn is_open(&self) -> bool {
@@ -156,6 +161,7 @@ impl Streams {
     pub(crate) async fn place(
         &self,
         peer: SocketAddr,
+        connector: Option<&Connector>,
         within: Duration,
         now: Instant,
         count: &Rc<Cell<usize>>,
@@ -168,7 +174,7 @@ impl Streams {
             if let Some(stream) = self.free(now) {
                 return Ok((stream, false));
             }
-            let connection = Connection::open(peer, now, Counted::new(count)).await?;
+            let connection = Connection::open(peer, connector, now, Counted::new(count)).await?;
             self.connections.borrow_mut().push(Rc::clone(&connection));
             Ok((Stream::on(&connection), false))
         });
@@ -198,7 +204,7 @@ impl Streams {
         let mut ready = ready;
         let body = std::mem::replace(&mut ready.body, Outgoing::new(Body::Empty, 0));
         let lent = Rc::new(RefCell::new(Some(body)));
-        let outgoing = match written(&ready, Lent(Rc::clone(&lent))) {
+        let outgoing = match written(&ready, stream.connection.is_secure, Lent(Rc::clone(&lent))) {
             Ok(outgoing) => outgoing,
             Err(why) => return Sent::Lost(Lost::Request(why)),
         };
@@ -255,9 +261,10 @@ impl Drop for Back<'_> {
 
 /// As HTTP/2 has it: the authority in the target, and nothing that is a connection's (RFC 9113
 /// section 8.2.2).
-fn written(ready: &Ready, body: Lent) -> Result<Request<Lent>, String> {
+fn written(ready: &Ready, is_secure: bool, body: Lent) -> Result<Request<Lent>, String> {
     let authority = Authority::try_from(ready.host.as_bytes()).map_err(|it| it.to_string())?;
-    let target = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    let scheme = if is_secure { Scheme::HTTPS } else { Scheme::HTTP };
+    let target = Uri::builder().scheme(scheme).authority(authority);
     let target = target.path_and_query(ready.head.path_and_query.clone());
     let mut request = Request::new(body);
     *request.uri_mut() = target.build().map_err(|error| error.to_string())?;

@@ -36,6 +36,7 @@ mod settings;
 #[cfg(test)]
 mod simulation;
 mod status;
+mod tls;
 mod trial;
 mod upstream;
 

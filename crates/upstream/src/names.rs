@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::address::{Address, Host};
 use crate::endpoint::Endpoint;
+use crate::tls::Secure;
 
 /// An answer is used for its TTL, but neither shorter nor longer than these.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -55,18 +56,20 @@ impl Sources {
     ) -> Self {
         let source = |(address, weight): &(Address, u32)| {
             let authority = address.authority();
-            let part = format!("{upstream} {authority}");
+            let scheme = if address.is_https { "https" } else { "http" };
+            let part = format!("{upstream} {scheme}://{authority}");
+            let secure = address.secure.as_ref();
             let source = match &address.host {
                 Host::Ip(ip) => {
                     let socket = SocketAddr::new(*ip, address.port);
-                    Source::Fixed(build.keep("endpoint", &part, 0, |build| {
-                        Endpoint::new(upstream, &authority, false, socket, build.metrics)
+                    Source::Fixed(build.keep("endpoint", &part, fingerprint(&secure), |build| {
+                        Endpoint::new(upstream, &authority, false, socket, secure, build.metrics)
                     }))
                 }
                 Host::Name(name) => {
-                    let mark = fingerprint(servers);
+                    let mark = fingerprint(&(servers, secure));
                     Source::Named(build.keep("name", &part, mark, |build| {
-                        let found = Name::new(upstream, authority, address.port, build.metrics);
+                        let found = Name::new(upstream, authority, address, build.metrics);
                         let (weak, gone) = (Arc::downgrade(&found), Arc::clone(&found.gone));
                         let (name, servers) = (name.clone(), servers.clone());
                         build.task(format!("resolve {name} for upstream {upstream}"), move || {
@@ -118,9 +121,13 @@ impl Sources {
     /// True for what a URL would call one of them: by name or by address.
     pub(crate) fn have(&self, authority: &str) -> bool {
         let socket: Option<SocketAddr> = authority.parse().ok();
-        let short = authority.strip_suffix(":80").unwrap_or(authority);
-        self.names().any(|name| name.authority.eq_ignore_ascii_case(short))
+        let short = |is_https| {
+            let port = if is_https { ":443" } else { ":80" };
+            authority.strip_suffix(port).unwrap_or(authority)
+        };
+        self.names().any(|name| name.authority.eq_ignore_ascii_case(short(name.is_https)))
             || self.endpoints().iter().any(|(endpoint, _)| {
+                let short = short(endpoint.connector.is_some());
                 endpoint.host.as_bytes().eq_ignore_ascii_case(short.as_bytes())
                     || socket == Some(endpoint.socket)
             })
@@ -141,6 +148,8 @@ pub(crate) struct Name {
     upstream: Arc<str>,
     authority: Arc<str>,
     port: u16,
+    is_https: bool,
+    secure: Option<Secure>,
     found: ArcSwap<Vec<Arc<Endpoint>>>,
     /// One more after each answer that differs from the one before.
     generation: AtomicU64,
@@ -151,11 +160,13 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    fn new(upstream: &str, authority: String, port: u16, metrics: &Metrics) -> Arc<Self> {
+    fn new(upstream: &str, authority: String, address: &Address, metrics: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             upstream: Arc::from(upstream),
             authority: Arc::from(authority),
-            port,
+            port: address.port,
+            is_https: address.is_https,
+            secure: address.secure.clone(),
             found: ArcSwap::default(),
             generation: AtomicU64::new(0),
             looked: watch::Sender::new(false),
@@ -177,7 +188,15 @@ impl Name {
                 let socket = SocketAddr::new(*ip, self.port);
                 let kept = known.iter().find(|endpoint| endpoint.socket == socket);
                 kept.cloned().unwrap_or_else(|| {
-                    Endpoint::new(&self.upstream, &self.authority, true, socket, &self.metrics)
+                    let secure = self.secure.as_ref();
+                    Endpoint::new(
+                        &self.upstream,
+                        &self.authority,
+                        true,
+                        socket,
+                        secure,
+                        &self.metrics,
+                    )
                 })
             };
             self.found.store(Arc::new(answer.iter().map(endpoint).collect()));
@@ -273,7 +292,8 @@ mod tests {
     use crate::metrics::EndpointMetrics;
 
     fn name() -> Arc<Name> {
-        Name::new("orders", "orders:81".to_owned(), 81, &Metrics::default())
+        let address = Address::parse("http://orders:81").unwrap();
+        Name::new("orders", address.authority(), &address, &Metrics::default())
     }
 
     fn sources(name: &Arc<Name>) -> Sources {

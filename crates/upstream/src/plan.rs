@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use portcullis_config::{Diagnostics, OrOff, Percent, Span, Spanned};
+use portcullis_config::{Diagnostics, OrOff, Percent, Reader, Span, Spanned};
 use portcullis_core::breaker::{Rates, Settings as Breaker, Share};
 use portcullis_core::template::Reference;
 use portcullis_core::{Build, fingerprint};
@@ -22,6 +22,7 @@ use crate::settings::{
     BalanceSettings, BalanceWord, BreakerSettings, Condition, EndpointSettings, HealthSettings,
     InFlightSettings, Loss, Protocol, RetrySettings, Statuses, TimeoutSettings, UpstreamSettings,
 };
+use crate::tls;
 use crate::upstream::Upstream;
 
 /// The share of requests that may be hedged where no `retries` say another.
@@ -62,11 +63,17 @@ impl UpstreamPlan {
         name: &str,
         settings: &UpstreamSettings,
         span: Span,
-        out: &mut Diagnostics,
+        reader: &mut Reader<'_>,
     ) -> Option<Self> {
-        let endpoints = endpoints(name, &settings.endpoints, span, out);
-        let balance = balance(&settings.balance, out);
         let is_h2 = settings.protocol == Protocol::H2;
+        let mut endpoints = endpoints(name, &settings.endpoints, span, reader.out);
+        if let Some(addresses) = &mut endpoints {
+            let spoken = if is_h2 { "h2" } else { "http/1.1" };
+            let secured = tls::secure(addresses, settings, spoken, span, reader);
+            endpoints = endpoints.filter(|_| secured.is_some());
+        }
+        let out = &mut *reader.out;
+        let balance = balance(&settings.balance, out);
         let timeouts = timeouts(&settings.timeouts, out);
         let slow_start = optional(settings.slow_start.on(), |it| wait(it, out));
         let breaker = optional(settings.breaker.on(), |it| breaker(it, out));

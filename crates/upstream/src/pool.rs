@@ -130,7 +130,7 @@ impl Pool {
         let mut unusable = Vec::new(); // dropped after the borrow
         let mut idle = self.idle.borrow_mut();
         let found = loop {
-            let Some(Idle { connection, since }) = idle.pop() else { break None };
+            let Some(Idle { mut connection, since }) = idle.pop() else { break None };
             let usable = connection.readiness() == Readiness::Ready
                 && now.saturating_duration_since(since) < self.limits.idle_timeout;
             match usable {
@@ -148,11 +148,12 @@ impl Pool {
         endpoint: &Endpoint,
         within: Duration,
     ) -> Result<Connection, Lost> {
-        Connection::open(endpoint.socket, within, Counted::new(&self.open)).await
+        let (socket, connector) = (endpoint.socket, endpoint.connector.as_ref());
+        Connection::open(socket, connector, within, Counted::new(&self.open)).await
     }
 
     /// Takes back a connection whose answer has ended.
-    pub(crate) fn give_back(self: &Rc<Self>, connection: Connection) {
+    pub(crate) fn give_back(self: &Rc<Self>, mut connection: Connection) {
         match connection.readiness() {
             Readiness::Ready => self.keep(connection),
             Readiness::Closed => {}
@@ -177,14 +178,13 @@ impl Pool {
     /// Closes what is too old. How many are left that have nothing to do?
     fn sweep(&self) -> usize {
         let now = self.clock.now();
-        let fresh = |idle: &Idle| {
+        let fresh = |idle: &mut Idle| {
             idle.connection.readiness() != Readiness::Closed
                 && now.saturating_duration_since(idle.since) < self.limits.idle_timeout
         };
         let mut idle = self.idle.borrow_mut();
-        let (kept, old): (Vec<_>, Vec<_>) = idle.drain(..).partition(fresh);
-        let count = kept.len();
-        *idle = kept;
+        let old: Vec<_> = idle.extract_if(.., |idle| !fresh(idle)).collect();
+        let count = idle.len();
         drop(idle);
         drop(old);
         let streams = self.streams.as_ref();

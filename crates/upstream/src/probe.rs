@@ -95,6 +95,7 @@ async fn ask(endpoint: &Endpoint, plan: &ProbePlan, now: Instant) -> Result<(), 
     let asked = async {
         let mut socket = endpoint.socket;
         socket.set_port(plan.port.unwrap_or(socket.port()));
+        let connector = endpoint.connector.as_ref();
         let (open, streams) = (Rc::new(Cell::new(0)), Streams::new(1));
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
@@ -111,7 +112,7 @@ async fn ask(endpoint: &Endpoint, plan: &ProbePlan, now: Instant) -> Result<(), 
         let request = request.map_err(|problem| Lost::Request(problem.detail().to_owned()))?;
         let gone = || Lost::Reset("closed at once".to_owned());
         if plan.is_h2 {
-            let (stream, _) = streams.place(socket, plan.timeout, now, &open).await?;
+            let (stream, _) = streams.place(socket, connector, plan.timeout, now, &open).await?;
             return match Streams::send(stream, &mut Some(request), &|_| false).await {
                 h2::Sent::Answered(head, _) => Ok(head.status().as_u16()),
                 h2::Sent::Gone => Err(gone()),
@@ -119,7 +120,7 @@ async fn ask(endpoint: &Endpoint, plan: &ProbePlan, now: Instant) -> Result<(), 
             };
         }
         let open = Counted::new(&open);
-        let mut connection = Connection::open(socket, plan.timeout, open).await?;
+        let mut connection = Connection::open(socket, connector, plan.timeout, open).await?;
         match connection.send(request).await {
             Sent::Answered(head) => Ok(head.status.as_u16()),
             Sent::Unsent => Err(gone()),

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
-use portcullis_config::{Decode as _, Diagnostics, ProcessEnvironment, Sources, Span, parse};
+use portcullis_config::{
+    Decode as _, Diagnostics, ProcessEnvironment, Reader, Sources, Span, parse,
+};
 use portcullis_core::chance::Chance;
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Body, Build, Clock, Response, Worker};
@@ -190,7 +192,12 @@ impl Scene {
         let text = settings.to_owned();
         let node = parse(&mut sources, "u.yaml".into(), text, &ProcessEnvironment, &mut out);
         let settings = UpstreamSettings::decode(&node.unwrap(), &mut out).unwrap();
-        let plan = UpstreamPlan::plan("orders", &settings, Span::default(), &mut out);
+        let plan = UpstreamPlan::plan(
+            "orders",
+            &settings,
+            Span::default(),
+            &mut Reader { out: &mut out, sources: &sources, files: &mut Vec::new() },
+        );
         assert!(!out.has_errors(), "{}", out.render(&sources, false));
         let plan = plan.unwrap();
         let mut build = Build::new(clock.clone(), &metrics, None);

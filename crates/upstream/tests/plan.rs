@@ -17,7 +17,7 @@ fn every_mistake_is_told_at_once() {
     let text = "\
 endpoints:
   - 127.0.0.1:8101
-  - https://orders
+  - ftp://orders
   - { url: http://orders/v1 }
   - http://a
   - http://A:80
@@ -32,7 +32,7 @@ breaker: { failures: 0, reset_after: 5 }
     for line in [
         "an endpoint is a URL: `127.0.0.1:8101`",
         "hint: write http://127.0.0.1:8101",
-        "https endpoints are not supported yet: `https://orders`",
+        "an endpoint's URL begins with http:// or https://: `ftp://orders`",
         "an endpoint has neither path nor query: `http://orders/v1`",
         "endpoint `http://A:80` is here already",
         "--> u.yaml:6:5",

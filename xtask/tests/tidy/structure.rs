@@ -8,8 +8,9 @@ use crate::Findings;
 use crate::tree;
 
 /// Crate folders and their floors. A crate depends on lower floors only.
-const FLOORS: [(&str, u8); 8] = [
+const FLOORS: [(&str, u8); 9] = [
     ("core", 0),
+    ("tls", 0),
     ("config", 1),
     ("fetch", 1),
     ("policies", 2),

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -10,13 +11,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use portcullis_core::{Peer, Problem};
+use portcullis_tls::{Failure, Stream};
 use portcullis_upstream::OnWorker;
 use tokio::net::TcpStream;
 
 use super::door::Door;
+use super::enter::{Entered, enter};
 use super::framing::{Framing, Limits};
 use super::line::{Line, Order};
-use super::protocol::{Protocol, detect};
+use super::protocol::Protocol;
 use super::refuse;
 use super::watched::Watched;
 use crate::close::Recorded;
@@ -28,43 +31,61 @@ use crate::problems::HEADER_TIMEOUT;
 const SMALLEST_BUFFER: usize = 8192;
 
 /// Serves a connection to its end.
-pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
-    let protocol = tokio::select! {
-        protocol = detect(&stream) => protocol,
-        _ = line.ordered() => return,
+pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, address: SocketAddr, stream: TcpStream) {
+    let Some(entrance) = door.entrance() else { return };
+    let entered = tokio::select! {
+        entered = enter(door, &entrance, address, stream) => entered,
+        order = line.ordered() => {
+            if let (Order::HeaderTimeout, Some(tls)) = (order, &entrance.tls) {
+                tls.count(Failure::Timeout);
+            }
+            return;
+        }
     };
-    match protocol {
-        Ok(Some(Protocol::Http1)) => http1(door, line, peer, stream).await,
-        Ok(Some(Protocol::Http2)) => http2(door, line, peer, stream).await,
-        Ok(None) | Err(_) => {}
+    drop(entrance); // a reload that closes it does not wait for this connection
+    match entered {
+        Some(Entered::Speaks(Protocol::Http1, peer, stream)) => {
+            http1(door, line, peer, stream).await;
+        }
+        Some(Entered::Speaks(Protocol::Http2, peer, stream)) => {
+            http2(door, line, peer, stream).await;
+        }
+        Some(Entered::Refused(problem, peer, stream)) => {
+            Box::pin(refuse::end(door, line, &peer, stream, Some(problem))).await;
+        }
+        None => {}
     }
 }
 
 /// HTTP/1.1 to its end. hyper holds two buffers for as long as it holds a connection: one that rests is
 /// taken from it, and given back when the next request comes.
-async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, mut stream: TcpStream) {
+async fn http1(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, mut stream: Stream) {
     while let Some(resting) = http1_awake(door, line, &peer, stream).await {
         door.resting.add(1);
         let mut first = [0];
         let came = tokio::select! {
-            came = resting.peek(&mut first) => came.unwrap_or(0),
+            came = resting.socket().peek(&mut first) => came.unwrap_or(0),
             _ = line.ordered() => 0,
         };
         door.resting.add(-1);
         if came == 0 {
+            if resting.is_secure() {
+                Box::pin(refuse::end(door, line, &peer, resting, None)).await;
+            }
             return;
         }
         stream = resting;
     }
 }
 
-/// Serves until the connection ends, or rests: then it is given back.
+/// Serves until the connection ends, or rests: then it is given back. hyper has read all that came by
+/// then, so TLS holds nothing of a next request.
 async fn http1_awake(
     door: &Rc<Door>,
     line: &Rc<Line>,
     peer: &Rc<Peer>,
-    stream: TcpStream,
-) -> Option<TcpStream> {
+    stream: Stream,
+) -> Option<Stream> {
     let bounds = door.desk.snapshot().bounds;
     let limits = Limits { bytes: bounds.header_bytes, fields: bounds.header_fields };
     let io =
@@ -117,14 +138,15 @@ async fn http1_awake(
         }
         None => None,
     };
-    if problem.is_some() || owes_body {
+    // TLS is ended with a word of its own: without it a client cannot tell an end from a cut.
+    if problem.is_some() || owes_body || stream.is_secure() {
         // On the heap: connections that end well do not carry it along.
         Box::pin(refuse::end(door, line, peer, stream, problem)).await;
     }
     None
 }
 
-async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: TcpStream) {
+async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream) {
     let bounds = door.desk.snapshot().bounds;
     line.set_http2();
     let io = Watched::new(stream, Rc::clone(line));

@@ -2,18 +2,18 @@
 //! anybody who was already let in.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use portcullis_core::Peer;
 use portcullis_core::metrics::{Counter, Gauge};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 use super::connection;
+use super::entrance::Entrance;
 use super::line::{Line, Order, Patience};
 use super::socket;
 use super::watched::Arrivals;
@@ -23,6 +23,9 @@ use crate::worker::Desk;
 
 /// After a failure to accept (too many open files) the listener rests for this long.
 const REST: Duration = Duration::from_millis(100);
+
+/// Failed handshakes are told of once in this time, for each worker.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// A listener, as all threads know it.
 pub struct Listener {
@@ -47,7 +50,10 @@ impl Listener {
 /// A listener on one worker.
 pub struct Door {
     pub listener: Arc<Listener>,
-    name: Arc<str>,
+    pub name: Arc<str>,
+    /// What it was when a connection came last: after a reload has closed it, somebody may still be let
+    /// in who came before.
+    entrance: RefCell<Option<Arc<Entrance>>>,
     pub desk: Rc<Desk>,
     pub patience: Patience,
     /// Until its socket is closed.
@@ -63,6 +69,9 @@ pub struct Door {
     pub arrivals: Arrivals,
     pub malformed: Counter,
     pub too_slow: Counter,
+    /// TLS handshakes that are under way.
+    pub handshakes: Cell<u32>,
+    told: Cell<Option<Instant>>,
 }
 
 impl Door {
@@ -71,6 +80,9 @@ impl Door {
         let bounds = desk.snapshot().bounds;
         let door = Rc::new(Self {
             listener,
+            entrance: RefCell::default(),
+            handshakes: Cell::default(),
+            told: Cell::default(),
             desk: Rc::clone(desk),
             patience: Patience { header_read: bounds.header_read, idle: bounds.idle },
             listening: Cell::new(true),
@@ -85,9 +97,29 @@ impl Door {
             too_slow: metrics.counter(&MALFORMED, &[&name, "too_slow"]),
             name: Arc::from(name),
         });
+        door.entrance();
         tokio::task::spawn_local(Rc::clone(&door).accept(socket));
         tokio::task::spawn_local(Rc::clone(&door).supervise());
         door
+    }
+
+    /// What happens here to a connection now.
+    pub fn entrance(&self) -> Option<Arc<Entrance>> {
+        let mut known = self.entrance.borrow_mut();
+        if let Some(entrance) = self.desk.snapshot().entrance(self.listener.address) {
+            *known = Some(Arc::clone(entrance));
+        }
+        known.clone()
+    }
+
+    /// Says why a handshake failed; not more often than is worth reading.
+    pub fn tell(&self, why: &str, client: IpAddr) {
+        let now = self.desk.house.clock.now();
+        let is_due = |last| now.saturating_duration_since(last) >= QUIET;
+        if self.told.get().is_none_or(is_due) {
+            self.told.set(Some(now));
+            tracing::info!(listener = %self.name, %client, why, "a TLS handshake failed");
+        }
     }
 
     /// True once it is about to let nobody in any more: answers then say `Connection: close`.
@@ -128,10 +160,9 @@ impl Door {
         let line = Line::new();
         self.lines.borrow_mut().push(Rc::downgrade(&line));
         self.connections.add(1);
-        let peer = Rc::new(Peer::new(address, Arc::clone(&self.name)));
         let door = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            connection::serve(&door, &line, peer, stream).await;
+            connection::serve(&door, &line, address, stream).await;
             drop(line);
             door.connections.add(-1);
             door.ended.notify_one();

@@ -2,12 +2,16 @@
 
 mod connection;
 mod door;
+mod enter;
+mod entrance;
 pub mod framing;
 mod line;
 mod protocol;
+pub mod proxy;
 mod refuse;
 pub mod socket;
 mod watched;
 
 pub use door::{Door, Listener};
+pub use entrance::Entrance;
 pub use line::Line;

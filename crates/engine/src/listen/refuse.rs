@@ -1,13 +1,15 @@
 //! The last word to a client whose bytes became no request: a problem, a line in the log, a count.
 
-use std::io::ErrorKind;
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use portcullis_core::{Peer, Problem, Record};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use portcullis_tls::Stream;
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use super::door::Door;
 use super::line::Line;
@@ -24,7 +26,7 @@ pub async fn end(
     door: &Rc<Door>,
     line: &Line,
     peer: &Peer,
-    mut stream: TcpStream,
+    mut stream: Stream,
     problem: Option<Problem>,
 ) {
     if let Some(problem) = problem {
@@ -37,7 +39,7 @@ pub async fn end(
 }
 
 /// Answers with a problem, and writes down that this happened.
-async fn tell(door: &Door, peer: &Peer, stream: &mut TcpStream, problem: &Problem) {
+async fn tell(door: &Door, peer: &Peer, stream: &mut Stream, problem: &Problem) {
     let desk = &door.desk;
     let (clock, snapshot) = (&desk.house.clock, desk.snapshot());
     let id: Arc<str> = ids::make(clock.wall()).into();
@@ -61,17 +63,23 @@ async fn tell(door: &Door, peer: &Peer, stream: &mut TcpStream, problem: &Proble
 }
 
 /// Closes: nothing more is said, and what the client still says is not heard.
-async fn linger(door: &Door, mut stream: TcpStream) {
+async fn linger(door: &Door, mut stream: Stream) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.shutdown().await?;
-        loop {
-            stream.readable().await?;
-            match door.arrivals.with(|buffer| stream.try_read(buffer)) {
-                Ok(0) => return Ok(()),
-                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
-                Ok(_) | Err(_) => {}
+        std::future::poll_fn(|cx| {
+            loop {
+                let ended = door.arrivals.with(|buffer| {
+                    let mut heard = ReadBuf::new(buffer);
+                    let read = Pin::new(&mut stream).poll_read(cx, &mut heard);
+                    read.map_ok(|()| heard.filled().is_empty())
+                });
+                if !ready!(ended)? {
+                    continue;
+                }
+                return Poll::Ready(Ok::<(), io::Error>(()));
             }
-        }
+        })
+        .await
     })
     .await;
 }

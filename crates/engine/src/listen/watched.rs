@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use portcullis_tls::Stream;
 
 use super::framing::{Framing, Refusal};
 use super::line::{Line, Order};
@@ -75,16 +75,16 @@ impl Default for Arrivals {
     }
 }
 
-/// A client's socket with its counters.
+/// A client's connection with its counters.
 pub struct Watched {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Stream>,
     line: Rc<Line>,
     /// Only of HTTP/1.1: where requests begin and end.
     guard: Option<(Framing, Arrivals)>,
 }
 
 impl Watched {
-    pub fn new(stream: TcpStream, line: Rc<Line>) -> Self {
+    pub fn new(stream: Stream, line: Rc<Line>) -> Self {
         Self { io: TokioIo::new(stream), line, guard: None }
     }
 
@@ -93,8 +93,8 @@ impl Watched {
         Self { guard: Some((framing, arrivals)), ..self }
     }
 
-    /// The socket again, why nothing more was read, and whether a body has not come to its end.
-    pub fn into_parts(self) -> (TcpStream, Option<Refusal>, bool) {
+    /// The connection again, why nothing more was read, and whether a body has not come to its end.
+    pub fn into_parts(self) -> (Stream, Option<Refusal>, bool) {
         let framing = self.guard.as_ref().map(|(framing, _)| framing);
         let refusal = framing.and_then(Framing::refused);
         let owes = framing.is_some_and(Framing::owes_body);

@@ -62,7 +62,8 @@ pub fn apply(
     } else {
         (peer.ip, None, None, own_host())
     };
-    let proto = proto.unwrap_or(HeaderValue::from_static("http"));
+    let own = if peer.secure.is_some() { "https" } else { "http" };
+    let proto = proto.unwrap_or(HeaderValue::from_static(own));
     let hops = match chain {
         Some(chain) => HeaderValue::try_from(format!("{chain}, {}", peer.ip)).ok(),
         None => Some(peer.ip_text.clone()),

@@ -9,12 +9,12 @@ pub mod ids;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::{HeaderMap, Method};
 use hyper::body::Incoming;
-use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Worker, mask};
+use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Secure, Worker, mask};
 
-use crate::problems::{BAD_HOST, BAD_PATH, BAD_REQUEST, METHOD_NOT_ALLOWED};
+use crate::problems::{BAD_HOST, BAD_PATH, BAD_REQUEST, METHOD_NOT_ALLOWED, MISDIRECTED};
 use crate::settings::OddHeaderNames;
 use crate::snapshot::Snapshot;
 
@@ -40,6 +40,10 @@ pub fn open(
     if odd > 0 {
         snapshot.metrics.odd_headers.add(odd);
     }
+    let secure = peer.secure.as_deref();
+    for (name, value) in secure.iter().flat_map(|secure| &secure.identity) {
+        parts.headers.insert(name.clone(), value.clone());
+    }
     let (request_id, id_header) = ids::assign(&mut parts.headers, time);
     let client_ip =
         forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, authority);
@@ -48,6 +52,9 @@ pub fn open(
     let streamed = if grpc { u64::MAX } else { bounds.streamed_body };
     let declared = declared_length(&parts.headers);
     let mut problem = refusal(&parts.method, &host, &path);
+    if let (Some(secure), Ok(host)) = (secure, &host) {
+        problem = problem.or_else(|| misdirected(secure, &host.name));
+    }
     if odd > 0 && odd_names == OddHeaderNames::Refuse {
         let detail = "a header's name has other characters than letters, digits and -";
         problem = problem.or(Some(Problem::new(&BAD_REQUEST, detail)));
@@ -60,6 +67,7 @@ pub fn open(
         trace_id: ids::trace_id(&parts.headers),
         method: parts.method.clone(),
         version: parts.version,
+        tls: secure.map(|secure| secure.version),
         host: host.as_ref().map_or_else(|_| Arc::from(""), |host| Arc::clone(&host.name)),
         path: mask::path(path.as_ref().map_or(parts.uri.path(), CanonicalPath::as_str)).into(),
         query: parts.uri.query().map(|query| mask::query(query).into()),
@@ -79,8 +87,11 @@ pub fn open(
     let body = Body::incoming(incoming, streamed);
     let (worker, peer) = (Rc::clone(worker), Rc::clone(peer));
     let buffered = bounds.buffered_body;
-    let exchange = Exchange::new(worker, peer, parts, path, body, buffered, record, id_header);
-    (Box::new(exchange), problem)
+    let hsts = peer.secure.as_ref().and_then(|secure| secure.hsts.clone());
+    let mut exchange =
+        Box::new(Exchange::new(worker, peer, parts, path, body, buffered, record, id_header));
+    exchange.answer_headers.extend(hsts.map(|value| (STRICT_TRANSPORT_SECURITY, value)));
+    (exchange, problem)
 }
 
 fn refusal(
@@ -95,6 +106,15 @@ fn refusal(
         return Some(Problem::new(&BAD_HOST, *why));
     }
     path.as_ref().err().map(|error| Problem::new(&BAD_PATH, error.to_string()))
+}
+
+/// Whom a client's certificate was good for is who its host said: another host may want another one.
+fn misdirected(secure: &Secure, host: &str) -> Option<Problem> {
+    let asked = secure.server_name.as_deref()?;
+    (secure.one_host && asked != host).then(|| {
+        Problem::new(&MISDIRECTED, "the connection was made for another host")
+            .private(format!("the connection was made for {asked}"))
+    })
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {

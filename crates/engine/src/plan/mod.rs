@@ -1,8 +1,10 @@
 //! What a file means: names resolved, patterns compiled, policies merged and understood. No socket,
 //! no task, no clock.
 
+mod certificates;
 mod compose;
 mod drift;
+mod listeners;
 pub mod policies;
 mod routes;
 mod targets;
@@ -14,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use portcullis_config::{Decode, Diagnostics, Node, Sources, Span, Spanned};
-use portcullis_policies::{Kind, Planned, Reader, Shared};
+use portcullis_config::{Decode, Diagnostics, Node, Reader, Sources, Span, Spanned};
+use portcullis_policies::{Kind, Planned, Shared};
 use portcullis_upstream::{NameServers, UpstreamPlan};
 
 use crate::open::forwarded::Trusted;
@@ -24,7 +26,9 @@ use crate::router::Match;
 use crate::settings::{
     BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings, OddHeaderNames,
 };
+pub use certificates::judge;
 pub use compose::{CallPlan, ComposePlan, EachPlan};
+pub use listeners::{ClientsPlan, ListenerPlan, Shown, TlsPlan};
 pub use targets::{FallbackPlan, ForwardPlan, HostPlan, PathPlan, TargetPlan};
 
 /// A policy of a route, understood.
@@ -61,6 +65,7 @@ pub struct BoundsPlan {
     pub header_read: Duration,
     pub idle: Duration,
     pub streams: u32,
+    pub handshakes: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +90,7 @@ pub struct AdminPlan {
 
 /// A configuration, understood.
 pub struct Plan {
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<ListenerPlan>,
     pub admin: Option<AdminPlan>,
     pub workers: Option<usize>,
     pub trusted: Trusted,
@@ -129,12 +134,12 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
         out,
     );
     let shared = Shared { consumers: Arc::new(consumers), ..shared };
-    let upstreams = upstreams(&file, out);
+    let upstreams = upstreams(&file, &mut Reader { out, sources, files: &mut files });
     let inherited = file.policies.0.clone();
     let mut desk = routes::Desk { sources, shared: &shared, inherited, files: &mut files, out };
     let routes = desk.plan(&file);
     let listeners =
-        listeners(&file.listeners.iter().map(|one| &one.address).collect::<Vec<_>>(), out);
+        listeners::plan(&file.listeners, &mut Reader { out, sources, files: &mut files });
     let admin = file.admin.on().map(|admin| AdminPlan {
         address: *admin.address,
         token: admin.token.as_ref().map(|token| token.expose().to_owned()),
@@ -148,10 +153,11 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     if out.has_errors() {
         return None;
     }
-    let identity_headers = routes
-        .iter()
-        .flat_map(|route| route.policies.iter().flat_map(|applied| applied.plan.identity_headers()))
-        .collect();
+    let policies = routes.iter().flat_map(|route| &route.policies);
+    let identity_headers = policies.flat_map(|applied| applied.plan.identity_headers());
+    let clients = listeners.iter().filter_map(|listener| listener.tls.as_ref()?.clients.as_ref());
+    let certificates = clients.flat_map(|clients| clients.headers.iter().map(|it| it.0.clone()));
+    let identity_headers = identity_headers.chain(certificates).collect();
     Some(Plan {
         listeners,
         admin,
@@ -171,39 +177,25 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
     })
 }
 
-fn upstreams(file: &FileSettings, out: &mut Diagnostics) -> BTreeMap<String, UpstreamPlan> {
+fn upstreams(file: &FileSettings, reader: &mut Reader<'_>) -> BTreeMap<String, UpstreamPlan> {
     let plans = file.upstreams.iter().filter_map(|entry| {
-        let plan = UpstreamPlan::plan(&entry.name, &entry.value, entry.span, out)?;
+        let plan = UpstreamPlan::plan(&entry.name, &entry.value, entry.span, reader)?;
         Some((entry.name.clone(), plan))
     });
     plans.collect()
-}
-
-fn listeners(addresses: &[&Spanned<SocketAddr>], out: &mut Diagnostics) -> Vec<SocketAddr> {
-    let mut seen: Vec<SocketAddr> = Vec::new();
-    for address in addresses {
-        if seen.contains(address) && address.port() != 0 {
-            out.error(
-                address.span,
-                format!("two listeners have the address `{}`", address.shown()),
-            );
-        }
-        seen.push(***address);
-    }
-    seen
 }
 
 /// The admin address is its own: no listener has it, and no route leads there.
 fn keep_admin_apart(
     admin: &Spanned<SocketAddr>,
     file: &FileSettings,
-    listeners: &[SocketAddr],
+    listeners: &[ListenerPlan],
     out: &mut Diagnostics,
 ) {
     if admin.port() == 0 {
         return;
     }
-    if listeners.contains(admin) {
+    if listeners.iter().any(|listener| listener.address == **admin) {
         out.error(admin.span, "the admin address is also a listener's")
             .hint("give `admin.address` a port of its own");
     }
@@ -253,6 +245,7 @@ fn bounds(settings: &BoundsSettings) -> BoundsPlan {
         header_read: settings.header_read,
         idle: settings.idle,
         streams: settings.streams,
+        handshakes: settings.handshakes,
     }
 }
 
@@ -271,7 +264,8 @@ fn drain(settings: &DrainSettings) -> DrainPlan {
 
 /// True for a URL that names this address, also by the machine's own name.
 fn leads_to(url: &str, address: SocketAddr) -> bool {
-    let authority = url.trim_end_matches('/').trim_start_matches("http://");
+    let authority =
+        url.trim_end_matches('/').trim_start_matches("http://").trim_start_matches("https://");
     let own_name = format!("localhost:{}", address.port());
     authority == address.to_string() || address.ip().is_loopback() && authority == own_name
 }

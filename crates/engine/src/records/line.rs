@@ -32,6 +32,9 @@ pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bo
         text(out, r#","query":"#, query);
     }
     text(out, r#","protocol":"#, protocol(record.version));
+    if let Some(version) = record.tls {
+        text(out, r#","tls":"#, version);
+    }
     text(out, r#","listener":"#, &record.listener);
     if let Some(route) = &record.route {
         text(out, r#","route":"#, route);

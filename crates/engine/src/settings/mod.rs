@@ -2,6 +2,7 @@
 //! blocks of policies, upstreams and issuers look like stands in their own rooms.
 
 mod compose;
+mod listener;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,6 +11,10 @@ use std::time::Duration;
 use crate::plan::policies::PoliciesBlock;
 pub use compose::{CallSettings, ComposeSettings};
 use ipnet::IpNet;
+pub use listener::{
+    CertificatePart, CertificateSettings, ClientCertificateSettings, HstsSettings,
+    ListenerSettings, Presence, TlsSettings, TlsVersion,
+};
 use portcullis_config::{
     Bytes, Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret,
     Spanned, choices, settings,
@@ -65,14 +70,6 @@ settings! {
 }
 
 settings! {
-    /// An address on which clients connect: HTTP/1.1 and HTTP/2 with prior knowledge.
-    pub struct ListenerSettings {
-        /// IP address and port; port 0 lets the system choose.
-        pub address: Spanned<SocketAddr>,
-    }
-}
-
-settings! {
     /// The address for operators. Loopback unless said otherwise.
     pub struct AdminSettings {
         /// IP address and port.
@@ -120,6 +117,9 @@ settings! {
         pub idle: Duration = "60s",
         /// Streams of one HTTP/2 connection at a time.
         pub streams: u32 = "128",
+        /// TLS handshakes that are under way at a time, for each worker. How long one may take is part of
+        /// `header_read`.
+        pub handshakes: u32 = "1024",
     }
 }
 

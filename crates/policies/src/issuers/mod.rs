@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use portcullis_config::{
-    Decode, Definitions, Diagnostics, Named, Node, OneOrMany, Ranged, Secret, Span, Spanned,
-    choices, settings,
+    Decode, Definitions, Diagnostics, Named, Node, OneOrMany, Ranged, Reader, Secret, Span,
+    Spanned, choices, settings,
 };
 use portcullis_core::metrics::{Gauge, Kind, Metric};
 use portcullis_core::{Build, Clock, fingerprint};
 use portcullis_fetch::Allow;
 use tokio::sync::Notify;
 
-use crate::planner::{Plans, Reader, plan_all};
+use crate::planner::{Plans, plan_all};
 use keys::Key;
 pub use set::{Budget, KeySet, NoKey};
 

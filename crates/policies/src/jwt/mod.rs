@@ -9,7 +9,6 @@ mod place;
 mod remembered;
 pub(crate) mod verify;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use http::StatusCode;
 use http::header::{HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::request::Parts;
 use portcullis_config::{Decode, Definitions, Named, Node, OneOrMany, Spanned, choices, settings};
+use portcullis_core::headers::visible;
 use portcullis_core::{
     Build, Claims, Code, Event, Exchange, Live, LocalBoxFuture, Outcome, Policy, Problem, Step,
     fingerprint,
@@ -328,21 +328,13 @@ fn has_scope(claims: &Claims, wanted: &str) -> bool {
     })
 }
 
-/// A claim as a header: texts, numbers, booleans; lists joined by commas. What is not visible ASCII
-/// is percent-encoded, so that no claim ends a line.
+/// A claim as a header: texts, numbers, booleans; lists joined by commas.
 fn header_value(claim: &Value) -> Option<HeaderValue> {
     let text = match claim {
         Value::Array(all) => all.iter().map(plain).collect::<Option<Vec<_>>>()?.join(","),
         one => plain(one)?,
     };
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
-            byte => drop(write!(out, "%{byte:02X}")),
-        }
-    }
-    HeaderValue::try_from(out).ok()
+    visible(&text)
 }
 
 fn plain(claim: &Value) -> Option<String> {

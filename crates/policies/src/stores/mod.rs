@@ -12,12 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_config::{Named, Ranged, Span, Spanned, settings};
+use portcullis_config::{Named, Ranged, Reader, Span, Spanned, settings};
 use portcullis_core::metrics::{Kind, Metric};
 use portcullis_core::{Build, fingerprint};
 
 use self::redis::Redis;
-use crate::planner::{Plans, Reader, plan_all};
+use crate::planner::{Plans, plan_all};
 use connection::Servers;
 pub(crate) use scripts::{Ask, Told};
 pub(crate) use store::Failure;

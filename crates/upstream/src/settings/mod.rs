@@ -3,6 +3,7 @@
 mod attempts;
 mod health;
 mod statuses;
+mod tls;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use portcullis_config::{
     Decode, Definitions, Diagnostics, Node, OrOff, Ranged, Spanned, Value, choices, settings,
 };
 pub use statuses::Statuses;
+pub use tls::TlsSettings;
 
 settings! {
     /// A named group of endpoints that can stand in for each other.
@@ -26,6 +28,8 @@ settings! {
         pub slow_start: OrOff<Spanned<Duration>> = "off",
         /// What the endpoints speak.
         pub protocol: Protocol = "h1",
+        /// How https:// endpoints are connected to.
+        pub tls: Option<Spanned<TlsSettings>>,
         /// How long to wait.
         pub timeouts: TimeoutSettings = "{}",
         /// When to leave the upstream alone, and how to try it again.
@@ -64,7 +68,8 @@ choices! {
     pub enum Protocol {
         /// HTTP/1.1.
         H1 = "h1",
-        /// HTTP/2 without TLS, with prior knowledge (RFC 9113 section 3.3); gRPC needs it.
+        /// HTTP/2: with prior knowledge (RFC 9113 section 3.3), to https:// endpoints by ALPN. gRPC
+        /// needs it.
         H2 = "h2",
     }
 }
@@ -113,7 +118,7 @@ settings! {
 settings! {
     /// One endpoint with settings of its own.
     struct EndpointBlock {
-        /// Its address: `http://HOST:PORT`.
+        /// Its address: `http://HOST:PORT` or `https://HOST:PORT`.
         url: Spanned<String>,
         /// How much of the requests it gets, beside the others' weights.
         weight: Ranged<1, 1000> = "1",

@@ -14,7 +14,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use http_body::{Body as _, Frame};
-use portcullis_config::{Decode as _, Diagnostics, ProcessEnvironment, Sources, Span, parse};
+use portcullis_config::{
+    Decode as _, Diagnostics, ProcessEnvironment, Reader, Sources, Span, parse,
+};
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Body, BodyError, Build, Call, Clock, Parts, Problem, Worker};
 use portcullis_upstream::{NameServers, Outbound, Upstream, UpstreamPlan, UpstreamSettings};
@@ -354,8 +356,14 @@ pub fn plan(settings: &str) -> Result<UpstreamPlan, String> {
     let text = settings.to_owned();
     let node = parse(&mut sources, "u.yaml".into(), text, &ProcessEnvironment, &mut out);
     let settings = node.and_then(|node| UpstreamSettings::decode(&node, &mut out));
-    let plan = settings
-        .and_then(|settings| UpstreamPlan::plan("orders", &settings, Span::default(), &mut out));
+    let plan = settings.and_then(|settings| {
+        UpstreamPlan::plan(
+            "orders",
+            &settings,
+            Span::default(),
+            &mut Reader { out: &mut out, sources: &sources, files: &mut Vec::new() },
+        )
+    });
     match plan {
         Some(plan) if !out.has_errors() => Ok(plan),
         _ => Err(out.render(&sources, false)),

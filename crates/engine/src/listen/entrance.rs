@@ -1,0 +1,137 @@
+//! What happens at a listener to a connection before its first byte of HTTP, as all workers share it. Doors outlive reloads that leave their address; each connection gets what its listener
+//! is then.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use portcullis_core::metrics::{Counter, Gauge};
+use portcullis_core::{Build, Certificate, Networks, Secure, headers};
+use portcullis_tls::{Accepted, Facts, Failure, ServerConfig, Tickets};
+use serde_json::{Map, Value, json};
+
+use crate::metrics::{CERTIFICATE_ENDS, HANDSHAKES};
+use crate::plan::{ListenerPlan, TlsPlan};
+use crate::settings::CertificatePart;
+
+/// What a listener does with a new connection.
+pub struct Entrance {
+    pub tls: Option<Tls>,
+    /// Who has to say for whom they connect.
+    pub proxies: Option<Networks>,
+    /// The port of https that all requests are sent on to.
+    pub redirect: Option<u16>,
+}
+
+/// TLS towards clients, ready to shake hands.
+pub struct Tls {
+    pub config: Arc<ServerConfig>,
+    headers: Vec<(HeaderName, CertificatePart)>,
+    asks_for_certificates: bool,
+    hsts: Option<HeaderValue>,
+    shaken: Counter,
+    failed: HashMap<&'static str, Counter>,
+    /// Held, so that they are shown.
+    _ends: Vec<Gauge>,
+}
+
+impl Entrance {
+    /// `address` is the real one. Tickets stay good over a reload, unless certificates of clients are
+    /// judged in another way since.
+    pub fn build(plan: &ListenerPlan, address: SocketAddr, build: &mut Build<'_>) -> Arc<Self> {
+        let tls = plan.tls.as_ref().map(|tls| Tls::build(tls, &address.to_string(), build));
+        Arc::new(Self { tls, proxies: plan.proxies.clone(), redirect: plan.redirect })
+    }
+}
+
+impl Tls {
+    fn build(plan: &TlsPlan, listener: &str, build: &mut Build<'_>) -> Self {
+        let mark = plan.clients.as_ref().map_or(0, |clients| clients.mark);
+        let tickets = build.keep("tickets", listener, mark, |_| Arc::new(Tickets::new()));
+        let counter = |outcome| build.metrics.counter(&HANDSHAKES, &[listener, outcome]);
+        let failed = Failure::ALL.map(Failure::as_str).map(|reason| (reason, counter(reason)));
+        let ends = plan.shown.iter().map(|shown| {
+            let gauge = build.metrics.gauge(&CERTIFICATE_ENDS, &[listener, &shown.file]);
+            gauge.set(shown.facts.expires());
+            gauge
+        });
+        Self {
+            config: plan.server.with(&tickets),
+            headers: plan.clients.as_ref().map_or_else(Vec::new, |it| it.headers.clone()),
+            asks_for_certificates: plan.clients.is_some(),
+            hsts: plan.hsts.clone(),
+            shaken: counter("ok"),
+            failed: HashMap::from(failed),
+            _ends: ends.collect(),
+        }
+    }
+
+    pub fn count(&self, failure: Failure) {
+        if let Some(counter) = self.failed.get(failure.as_str()) {
+            counter.inc();
+        }
+    }
+
+    /// What requests of a connection are told, and have to keep.
+    pub fn secure(&self, accepted: &Accepted) -> Secure {
+        self.shaken.inc();
+        let facts = accepted.certificate.as_ref();
+        let identity = self.headers.iter().filter_map(|(name, part)| {
+            Some((name.clone(), header(facts?, *part)?)) // none without a certificate
+        });
+        Secure {
+            version: accepted.version,
+            server_name: accepted.server_name.as_deref().map(Arc::from),
+            one_host: self.asks_for_certificates,
+            certificate: facts.map(|facts| Arc::new(Certificate(members(facts)))),
+            identity: identity.collect(),
+            hsts: self.hsts.clone(),
+        }
+    }
+}
+
+/// `$client_cert`.
+fn members(facts: &Facts) -> Map<String, Value> {
+    let members = [
+        ("subject", json!(facts.subject)),
+        ("cn", json!(facts.cn)),
+        ("issuer", json!(facts.issuer)),
+        ("serial", json!(facts.serial)),
+        ("fingerprint", json!(facts.fingerprint)),
+        (
+            "sans",
+            json!({
+                "dns": facts.names.dns,
+                "ip": facts.names.ip,
+                "uri": facts.names.uri,
+                "email": facts.names.email,
+            }),
+        ),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A part of a certificate as a header: `None` when the certificate does not have it.
+fn header(facts: &Facts, part: CertificatePart) -> Option<HeaderValue> {
+    let names = &facts.names;
+    match part {
+        CertificatePart::Subject => headers::visible(&facts.subject),
+        CertificatePart::Cn => headers::visible(facts.cn.as_deref()?),
+        CertificatePart::Issuer => headers::visible(&facts.issuer),
+        CertificatePart::Serial => headers::visible(&facts.serial),
+        CertificatePart::Fingerprint => headers::visible(&facts.fingerprint),
+        CertificatePart::Dns => list(&names.dns),
+        CertificatePart::Uri => list(&names.uri),
+        CertificatePart::Email => list(&names.email),
+        CertificatePart::Ip => list(&names.ip.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    }
+}
+
+/// Several in one value. A comma inside of one is encoded: it makes no two of it.
+fn list(names: &[String]) -> Option<HeaderValue> {
+    let visible = names.iter().filter_map(|name| headers::visible(name));
+    let parts: Vec<String> =
+        visible.filter_map(|it| Some(it.to_str().ok()?.replace(',', "%2C"))).collect();
+    (!parts.is_empty()).then(|| HeaderValue::try_from(parts.join(",")).ok())?
+}

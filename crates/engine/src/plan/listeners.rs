@@ -1,0 +1,191 @@
+//! Listeners, understood: their certificates read, the networks that they believe.
+
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use portcullis_config::{Reader, Span, Spanned};
+use portcullis_core::{Networks, fingerprint};
+use portcullis_policies::planner::identity_name;
+use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Version};
+
+use crate::settings::{
+    CertificatePart, CertificateSettings, ClientCertificateSettings, HstsSettings,
+    ListenerSettings, Presence, TlsSettings, TlsVersion,
+};
+
+/// Where clients come in, understood.
+pub struct ListenerPlan {
+    pub address: SocketAddr,
+    pub tls: Option<TlsPlan>,
+    /// Who has to say for whom they connect.
+    pub proxies: Option<Networks>,
+    /// The port of https that all requests are sent on to.
+    pub redirect: Option<u16>,
+}
+
+/// TLS towards clients, understood.
+pub struct TlsPlan {
+    pub server: Server,
+    pub shown: Vec<Shown>,
+    pub clients: Option<ClientsPlan>,
+    pub hsts: Option<HeaderValue>,
+}
+
+/// A certificate that is shown, and where the configuration names it.
+pub struct Shown {
+    pub file: String,
+    pub span: Span,
+    pub facts: Arc<Facts>,
+}
+
+/// Clients with certificates, understood.
+pub struct ClientsPlan {
+    pub ca: Clients,
+    pub headers: Vec<(HeaderName, CertificatePart)>,
+    /// Another number when certificates are judged in another way.
+    pub mark: u64,
+    pub span: Span,
+}
+
+/// The listeners of a file; what is wrong with one is told.
+pub(super) fn plan(all: &[ListenerSettings], reader: &mut Reader<'_>) -> Vec<ListenerPlan> {
+    let mut seen: Vec<SocketAddr> = Vec::new();
+    for ListenerSettings { address, .. } in all {
+        if seen.contains(address) && address.port() != 0 {
+            let message = format!("two listeners have the address `{}`", address.shown());
+            reader.out.error(address.span, message);
+        }
+        seen.push(**address);
+    }
+    all.iter().filter_map(|settings| listener(settings, reader)).collect()
+}
+
+fn listener(settings: &ListenerSettings, reader: &mut Reader<'_>) -> Option<ListenerPlan> {
+    let redirect = settings.redirect_to_https.on();
+    if let (Some(port), Some(_)) = (redirect, settings.tls.on()) {
+        reader
+            .out
+            .error(port.span, "this listener has `tls`: what comes here is https already")
+            .hint("put `redirect_to_https` on a listener without");
+    }
+    let tls = match settings.tls.on() {
+        Some(settings) => Some(tls(settings, reader)?),
+        None => None,
+    };
+    let proxies = settings.proxy_protocol.on().map(|it| {
+        if it.from.is_empty() {
+            let hint = "name the balancers' networks, or leave proxy_protocol out";
+            reader.out.error(it.from.span, "nobody is believed here").hint(hint);
+        }
+        it.from.iter().copied().collect()
+    });
+    Some(ListenerPlan {
+        address: *settings.address,
+        tls,
+        proxies,
+        redirect: redirect.and_then(|port| u16::try_from(port.get()).ok()),
+    })
+}
+
+fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
+    let certificates = &settings.certificates;
+    if certificates.is_empty() {
+        let hint = "write certificates: [{ certificate: FILE, key: FILE }]";
+        reader.out.error(certificates.span, "there is no certificate to show").hint(hint);
+    }
+    // All of them first: every mistake is told at once.
+    let found: Vec<_> = certificates.iter().map(|it| (it, identity(it, reader))).collect();
+    let clients = settings.client_certificates.on().map(|it| clients(it, reader));
+    let clients = match clients {
+        Some(clients) => Some(clients?),
+        None => None,
+    };
+    let (mut identities, mut shown) = (Vec::new(), Vec::new());
+    for (settings, identity) in found {
+        let identity = identity?;
+        shown.push(Shown {
+            file: settings.certificate.display().to_string(),
+            span: settings.certificate.span,
+            facts: Arc::clone(&identity.facts),
+        });
+        identities.push(identity);
+    }
+    let least = match settings.min_version {
+        TlsVersion::Tls12 => Version::Tls12,
+        TlsVersion::Tls13 => Version::Tls13,
+    };
+    let server = Server::new(&identities, least, clients.as_ref().map(|clients| &clients.ca));
+    let server = told(server, "", certificates.span, reader)?;
+    let hsts = settings.hsts.on().and_then(hsts);
+    (!identities.is_empty()).then_some(TlsPlan { server, shown, clients, hsts })
+}
+
+fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<Identity> {
+    let certificate = read(&settings.certificate, reader);
+    let key = read(&settings.key, reader);
+    let ocsp = match &settings.ocsp {
+        Some(file) => Some(reader.read_bytes(file, file.span)?),
+        None => None,
+    };
+    let (certificate, key) = (certificate?, key?);
+    let identity = Identity::read(&certificate, &key, ocsp);
+    let file = match &identity {
+        Err(Broken::Encrypted | Broken::Key(_) | Broken::Mismatch) => &settings.key,
+        Err(Broken::Missing(block)) if block.ends_with("KEY") => &settings.key,
+        _ => &settings.certificate,
+    };
+    told(identity, &file.display().to_string(), file.span, reader)
+}
+
+fn clients(settings: &ClientCertificateSettings, reader: &mut Reader<'_>) -> Option<ClientsPlan> {
+    let ca = read(&settings.ca, reader);
+    let lists: Vec<_> = settings.crl.iter().map(|file| read(file, reader)).collect();
+    let mut headers = Vec::new();
+    for entry in &settings.headers {
+        headers
+            .extend(identity_name(&entry.name, entry.span, reader.out).map(|it| (it, entry.value)));
+    }
+    let (ca, lists) = (ca?, lists.into_iter().collect::<Option<Vec<_>>>()?);
+    let required = settings.presence == Presence::Required;
+    let read = Clients::read(&ca, &lists, required);
+    let (file, span) = match (&read, settings.crl.first()) {
+        (Err(Broken::Revocations(_) | Broken::Missing("X509 CRL")), Some(list)) => {
+            (list.display().to_string(), list.span)
+        }
+        _ => (settings.ca.display().to_string(), settings.ca.span),
+    };
+    let mark = fingerprint(&Judged { ca: &ca, lists: &lists, required });
+    Some(ClientsPlan { ca: told(read, &file, span, reader)?, headers, mark, span })
+}
+
+/// All that decides whether a client's certificate is good.
+#[derive(Hash)]
+struct Judged<'a> {
+    ca: &'a str,
+    lists: &'a [String],
+    required: bool,
+}
+
+fn hsts(settings: &HstsSettings) -> Option<HeaderValue> {
+    let subdomains = if settings.subdomains { "; includeSubDomains" } else { "" };
+    HeaderValue::try_from(format!("max-age={}{subdomains}", settings.max_age.as_secs())).ok()
+}
+
+fn read(file: &Spanned<impl AsRef<Path>>, reader: &mut Reader<'_>) -> Option<String> {
+    reader.read(file.as_ref(), file.span)
+}
+
+/// What is wrong with a file, told where it is named.
+fn told<T>(read: Result<T, Broken>, file: &str, span: Span, reader: &mut Reader<'_>) -> Option<T> {
+    read.map_err(|broken| {
+        let place = if file.is_empty() { String::new() } else { format!("{file}: ") };
+        let complaint = reader.out.error(span, format!("{place}{broken}"));
+        if let Some(hint) = broken.hint() {
+            complaint.hint(hint);
+        }
+    })
+    .ok()
+}

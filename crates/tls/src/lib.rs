@@ -1,0 +1,32 @@
+//! Floor 0: TLS (rustls with aws-lc-rs) for both sides of the gateway, and what certificates say.
+//!
+//! Everything here works on bytes and connections that somebody else has read and opened: which files
+//! they come from, and where in a configuration they are named, is known further up.
+
+mod broken;
+pub mod client;
+mod facts;
+mod handshake;
+mod names;
+mod pem;
+pub mod server;
+mod stream;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+pub use broken::Broken;
+pub use client::{Client, Connector};
+pub use facts::{Facts, Names};
+pub use handshake::{Accepted, Failed, Failure, accept};
+pub use pem::Identity;
+pub use rustls::ServerConfig;
+pub use server::{Clients, Server, Tickets, Version};
+pub use stream::Stream;
+
+/// The one source of cryptography. Never the process's default: which one that is would depend on
+/// who asks first.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
