@@ -1,6 +1,6 @@
 //! The pages of the reference are run: a `yaml` block with listeners is a configuration, and what a
 //! `console` block says after a line that begins with `$` is what that line prints (`...` stands for
-//! anything). A page whose example does not work is worse than none.
+//! anything); a `sh` block is run before. A page whose example does not work is worse than none.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a failed step is a failed test
 
@@ -20,6 +20,8 @@ const ADDRESS: &str = "127.0.0.1:8080";
 /// What a page has to run.
 #[derive(Default)]
 struct Example {
+    /// For a shell, before the gateway starts.
+    before: String,
     config: String,
     /// Lines for a shell, each with what it has to print.
     lines: Vec<(String, String)>,
@@ -33,7 +35,8 @@ fn blocks<'a>(page: &'a str, kind: &str) -> Vec<&'a str> {
 
 fn example(page: &str) -> Option<Example> {
     let config = blocks(page, "yaml").into_iter().find(|text| text.contains("listeners:"))?;
-    let mut example = Example { config: config.to_owned(), ..Example::default() };
+    let before = blocks(page, "sh").concat();
+    let mut example = Example { before, config: config.to_owned(), ..Example::default() };
     for line in blocks(page, "console").into_iter().flat_map(str::lines) {
         match (line.strip_prefix("$ "), example.lines.last_mut()) {
             (Some(command), _) => example.lines.push((command.to_owned(), String::new())),
@@ -73,13 +76,21 @@ async fn run(name: &str, example: &Example) {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let config = example.config.replace(ADDRESS, &free) + "admin: off\n";
     let file = place.write("portcullis.yaml", &config).unwrap();
+    let shell = |script: &str| {
+        Command::new("sh").args(["-c", script]).current_dir(place.path()).output().unwrap()
+    };
+    assert!(shell(&example.before).status.success(), "{name}: {}", example.before);
     let gateway = Gateway::start(place.path(), &file, &[]).await.unwrap();
-    let address = gateway.listener(0).unwrap().to_string();
+    // By its name where a certificate has to have one.
+    let address = match config.contains("tls:") {
+        true => format!("localhost:{}", gateway.listener(0).unwrap().port()),
+        false => gateway.listener(0).unwrap().to_string(),
+    };
     let mut set = String::new();
     for (line, wanted) in &example.lines {
         let line = line.replace("localhost:8080", &address);
         let script = format!("{set}{line}");
-        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let output = shell(&script);
         let printed = String::from_utf8(output.stdout).unwrap().replace('\r', "");
         let (printed, wanted) = (printed.trim_end(), wanted.trim_end());
         assert!(is_like(printed, wanted), "{name}: `{line}` printed\n{printed}\nand not\n{wanted}");

@@ -60,7 +60,18 @@ fn every_code_and_key_that_the_pages_of_policies_name_is_in_the_reference() {
 fn the_examples_have_nothing_to_complain_about() {
     let mut examples = 0;
     for folder in fs::read_dir(root().join("examples")).unwrap() {
-        let file = folder.unwrap().path().join("portcullis.yaml");
+        let place = Place::new().unwrap(); // some make certificates, which do not belong here
+        let folder = folder.unwrap().path();
+        let shell = |script: &str, argument: &Path| {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", script]).arg(argument).current_dir(place.path());
+            assert!(shell.status().unwrap().success(), "{script} {}", argument.display());
+        };
+        shell("cp -R \"$0\"/. .", &folder);
+        if folder.join("certificates.sh").is_file() {
+            shell("\"$0\"", &place.path().join("certificates.sh"));
+        }
+        let file = place.path().join("portcullis.yaml");
         let checked = portcullis(&["check", file.to_str().unwrap()]);
         let said = String::from_utf8_lossy(&checked.stderr).into_owned();
         assert_eq!((checked.status.code(), said.as_str()), (Some(0), ""), "{}", file.display());

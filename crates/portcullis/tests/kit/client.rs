@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::certificates::connect;
 use super::fields::{Fields, bytes_of};
 use super::pause::within;
 use super::wire::Wire;
@@ -35,7 +38,23 @@ pub struct Ask {
     pub http2: bool,
     /// The address to come from, for gateways that tell clients apart by it.
     pub from: Option<IpAddr>,
+    pub tls: Option<AskTls>,
+    /// Bytes in front of everything, TLS included.
+    pub before: Vec<u8>,
 }
+
+/// How a client speaks TLS.
+#[derive(Clone, Debug)]
+pub struct AskTls {
+    pub config: Arc<rustls::ClientConfig>,
+    /// The host that it asks for.
+    pub server_name: String,
+}
+
+/// Bytes in the clear or through TLS.
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 
 #[derive(Clone, Debug, Default)]
 pub enum AskBody {
@@ -93,14 +112,24 @@ impl Drop for Connection {
 
 impl Connection {
     pub async fn open(address: SocketAddr, http2: bool, from: Option<IpAddr>) -> Result<Self> {
+        Self::open_for(address, &Ask { http2, from, ..Ask::default() }).await
+    }
+
+    /// As a request wants it.
+    pub async fn open_for(address: SocketAddr, ask: &Ask) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        if let Some(from) = from {
+        if let Some(from) = ask.from {
             socket.bind(SocketAddr::new(from, 0)).with_context(|| format!("coming from {from}"))?;
         }
-        let stream = socket.connect(address).await.context("connecting to the gateway")?;
+        let mut stream = socket.connect(address).await.context("connecting to the gateway")?;
         stream.set_nodelay(true)?;
+        stream.write_all(&ask.before).await?;
+        let stream: Box<dyn Io> = match &ask.tls {
+            Some(tls) => Box::new(connect(&tls.config, &tls.server_name, stream).await?),
+            None => Box::new(stream),
+        };
         let io = TokioIo::new(stream);
-        let (sender, task) = if http2 {
+        let (sender, task) = if ask.http2 {
             let (sender, connection) = http2::handshake(Local, io).await?;
             (Sender::Two(sender), tokio::task::spawn_local(drive(connection)))
         } else {
@@ -183,7 +212,7 @@ async fn collect(got: &mut Got, mut body: Incoming) {
 
 /// One request on a connection of its own.
 pub async fn ask(address: SocketAddr, ask: &Ask, bound: Duration) -> Result<Got> {
-    Connection::open(address, ask.http2, ask.from).await?.send(ask, bound).await
+    Connection::open_for(address, ask).await?.send(ask, bound).await
 }
 
 /// What came back to raw bytes.

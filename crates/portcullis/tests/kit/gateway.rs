@@ -149,14 +149,16 @@ fn command(folder: &Path, environment: &Environment) -> Command {
     command
 }
 
-/// Reads the banner: `listening on http://...` for each listener, and last `admin on http://...`
+/// Reads the banner: `listening on http://...` or `https://...` for each listener, and last `admin on http://...`
 /// or `admin off`.
 fn banner(lines: &[String]) -> Option<(Vec<SocketAddr>, Option<SocketAddr>)> {
     let after = |line: &String, words: &str| {
         let rest = line.split_once(words)?.1;
         rest.split_whitespace().next()?.trim_end_matches('/').parse().ok()
     };
-    let listeners = lines.iter().filter_map(|line| after(line, "listening on http://")).collect();
+    let listener =
+        |line| after(line, "listening on http://").or_else(|| after(line, "listening on https://"));
+    let listeners = lines.iter().filter_map(listener).collect();
     let admin = lines.iter().find_map(|line| after(line, "admin on http://"));
     let off = lines.iter().any(|line| line.contains("admin off"));
     (admin.is_some() || off).then_some((listeners, admin))

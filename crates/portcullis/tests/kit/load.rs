@@ -94,7 +94,7 @@ async fn client(
             Some(connection) => Ok(connection),
             None => {
                 tally.connections.set(tally.connections.get() + 1);
-                Connection::open(address, ask.http2, ask.from).await
+                Connection::open_for(address, &ask).await
             }
         };
         let mut connection = match opened {

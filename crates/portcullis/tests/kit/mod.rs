@@ -8,6 +8,7 @@
 // for the modules beside.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod certificates;
 pub mod client;
 pub mod fields;
 pub mod gateway;

@@ -42,6 +42,7 @@ pub async fn prepare(scene: &mut Scene, step: &Step) -> Result<()> {
         scene.upstream(name)?.release();
     }
     issuer(scene, step).await?;
+    scene.make(&step.certificates)?;
     if let Some(write) = &step.write {
         write_file(scene, write)?;
     }
@@ -193,7 +194,7 @@ async fn requests(
     for _ in 0..step.repeat {
         let mut wanted = Vec::new();
         for _ in 0..step.parallel {
-            wanted.push(convert::ask(settings, scene.issuer.as_ref())?);
+            wanted.push(convert::ask(settings, scene)?);
         }
         if let (Some(name), [wanted]) = (&settings.connection, wanted.as_slice()) {
             answers.push(on_kept(scene, name, address, wanted).await);
@@ -215,7 +216,7 @@ async fn on_kept(
     let kept = scene.connections.borrow_mut().remove(name);
     let mut connection = match kept {
         Some(connection) => connection,
-        None => Connection::open(address, ask.http2, ask.from).await?,
+        None => Connection::open_for(address, ask).await?,
     };
     let got = connection.send(ask, BOUND).await;
     scene.connections.borrow_mut().insert(name.to_owned(), connection);
@@ -227,7 +228,7 @@ async fn on_kept(
 async fn begin(scene: &mut Scene, step: &Step, name: &str, marks: &Marks) -> Result<()> {
     let settings = step.request.as_ref().context("`background` wants a `request`")?;
     let address = scene.gateway()?.listener(settings.listener)?;
-    let ask = convert::ask(settings, scene.issuer.as_ref())?;
+    let ask = convert::ask(settings, scene)?;
     let count = step.repeat * step.parallel;
     let kept = settings.connection.as_ref();
     let kept = kept.and_then(|name| scene.connections.borrow_mut().remove(name));

@@ -2,15 +2,19 @@
 
 use std::cell::Cell;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use portcullis_config::Node;
 
 use crate::fill::unescape;
-use crate::kit::client::{Ask, AskBody};
+use crate::kit::certificates::Wish;
+use crate::kit::client::{Ask, AskBody, AskTls};
 use crate::kit::issuer::Issuer;
 use crate::kit::script::{Answer, Content, Rule, When};
-use crate::language::{AnswerSettings, AskSettings, RuleSettings};
+use crate::language::{
+    AnswerSettings, AskSettings, AskTlsSettings, CertificateSettings, RuleSettings,
+};
+use crate::scene::Scene;
 
 pub fn rules(settings: &[RuleSettings]) -> Result<Vec<Rule>> {
     settings.iter().map(rule).collect()
@@ -59,7 +63,7 @@ fn content(settings: &AnswerSettings) -> Result<Content> {
 }
 
 /// A request, with its token made now.
-pub fn ask(settings: &AskSettings, issuer: Option<&Issuer>) -> Result<Ask> {
+pub fn ask(settings: &AskSettings, scene: &Scene) -> Result<Ask> {
     let mut ask = Ask {
         method: settings.method.clone(),
         path: settings.path.clone(),
@@ -69,12 +73,14 @@ pub fn ask(settings: &AskSettings, issuer: Option<&Issuer>) -> Result<Ask> {
         trailers: settings.trailers.to_fields(),
         http2: settings.http == 2,
         from: settings.from.map(|address| address.0),
+        before: unescape(settings.before.as_deref().unwrap_or_default())?,
+        tls: settings.tls.as_ref().map(|tls| secure(tls, settings, scene)).transpose()?,
     };
     if settings.json.is_some() && ask.headers.get("content-type").is_none() {
         ask.headers.push("content-type", b"application/json");
     }
     if let Some(wish) = &settings.token {
-        let token = token(wish, issuer)?;
+        let token = token(wish, scene.issuer.as_ref())?;
         let mut placed = false;
         for (_, value) in &mut ask.headers.0 {
             placed |= value.contains("{token}");
@@ -87,6 +93,27 @@ pub fn ask(settings: &AskSettings, issuer: Option<&Issuer>) -> Result<Ask> {
         }
     }
     Ok(ask)
+}
+
+fn secure(tls: &AskTlsSettings, settings: &AskSettings, scene: &Scene) -> Result<AskTls> {
+    let http2 = settings.http == 2;
+    let config = scene.certificates.client(&tls.ca, tls.certificate.as_deref(), http2)?;
+    let host = settings.host.as_deref().unwrap_or("localhost");
+    let server_name = tls.server_name.as_deref().unwrap_or(host).to_owned();
+    Ok(AskTls { config, server_name })
+}
+
+/// A certificate as a scenario wishes it.
+pub fn certificate(settings: &CertificateSettings) -> Result<Wish> {
+    let days = |text: &str| text.parse().with_context(|| format!("{text}: no number of days"));
+    Ok(Wish {
+        names: settings.names.0.clone(),
+        by: settings.by.clone(),
+        authority: settings.authority,
+        days: days(&settings.days)?,
+        revokes: settings.revokes.0.clone(),
+        list_days: days(&settings.list_days)?,
+    })
 }
 
 fn token(wish: &Node, issuer: Option<&Issuer>) -> Result<String> {

@@ -24,6 +24,10 @@ settings! {
         pub env: Texts = "{}",
         /// Scripted upstreams by name: rules, of which the first that fits answers.
         pub upstreams: Named<Vec<RuleSettings>> = "{}",
+        /// Certificates, made in this order: `NAME.pem`, `NAME.key` and `NAME.crl` in its directory.
+        pub certificates: Named<CertificateSettings> = "{}",
+        /// Upstreams that speak TLS: `${upstream.NAME}` is then https.
+        pub secure: Named<SecureSettings> = "{}",
         /// How the issuer is before the gateway starts.
         pub issuer: IssuerMood = "healthy",
         /// What happens, in order.
@@ -33,6 +37,45 @@ settings! {
         pub command: Option<Vec<String>>,
         /// How the command ends.
         pub expect: Option<Node>,
+    }
+}
+
+settings! {
+    /// A certificate; the CN of its subject is its name.
+    pub struct CertificateSettings {
+        /// Host names and addresses.
+        pub names: OneOrMany<String> = "[]",
+        /// The name of the one that signs it; itself when left out.
+        pub by: Option<String>,
+        /// It may sign others.
+        pub authority: bool = "off",
+        /// In how many days it ends.
+        pub days: String = "\"90\"",
+        /// Which of those that it signs it takes back, in NAME.crl.
+        pub revokes: OneOrMany<String> = "[]",
+        /// In how many days its next list comes; 0: no list unless it takes any back.
+        pub list_days: String = "\"0\"",
+    }
+}
+
+settings! {
+    /// How an upstream speaks TLS.
+    pub struct SecureSettings {
+        pub certificate: String,
+        /// The one that has to have signed its clients' certificates.
+        pub clients: Option<String>,
+    }
+}
+
+settings! {
+    /// How a client speaks TLS.
+    pub struct AskTlsSettings {
+        /// The certificate that it believes.
+        pub ca: String,
+        /// The one that it shows.
+        pub certificate: Option<String>,
+        /// The host that it asks for; the request's when left out.
+        pub server_name: Option<String>,
     }
 }
 
@@ -102,6 +145,8 @@ settings! {
         /// Changes the issuer, or counts what it was asked since the scenario began.
         pub issuer: Option<IssuerStep>,
         pub write: Option<WriteStep>,
+        /// Certificates that are made anew, or for the first time.
+        pub certificates: Named<CertificateSettings> = "{}",
         pub rename: Option<RenameStep>,
         /// TERM, HUP or USR1, to the gateway.
         pub signal: Option<String>,
@@ -178,6 +223,9 @@ settings! {
         pub listener: usize = "0",
         /// A name: the connection is kept, and used again by that name.
         pub connection: Option<String>,
+        pub tls: Option<AskTlsSettings>,
+        /// Bytes in front of everything, TLS included, with \\r \\n \\xHH as escapes.
+        pub before: Option<String>,
         /// The address to come from, such as 127.0.0.2.
         pub from: Option<Address>,
     }

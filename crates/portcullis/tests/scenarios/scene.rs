@@ -6,18 +6,19 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow};
-use portcullis_config::Node;
+use portcullis_config::{Named, Node};
 use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use crate::collect::Found;
 use crate::fill::{Variables, check_filled, names_of};
+use crate::kit::certificates::{Certificates, Front};
 use crate::kit::client::Connection;
 use crate::kit::gateway::Gateway;
 use crate::kit::issuer::Issuer;
 use crate::kit::place::{Place, hold_port, keep_port};
 use crate::kit::upstream::Upstream;
-use crate::language::{RuleSettings, Scenario, Step};
+use crate::language::{CertificateSettings, RuleSettings, Scenario, Step};
 use crate::outside::Marks;
 use crate::{act, check, convert};
 
@@ -30,6 +31,8 @@ pub struct Scene {
     pub gateway: Option<Gateway>,
     pub upstreams: BTreeMap<String, Upstream>,
     pub issuer: Option<Issuer>,
+    pub certificates: Certificates,
+    fronts: Vec<Front>,
     pub variables: Variables,
     pub environment: Vec<(String, String)>,
     pub place: Place,
@@ -44,6 +47,7 @@ pub struct Scene {
 /// Plays a scenario from its first to its last step.
 pub async fn play(found: &Found) -> Result<()> {
     let mut scene = Scene::around(found)?;
+    scene.secure(&found.text.decode(&found.node)?).await?;
     let filled = scene.variables.node(&found.node);
     let scenario: Scenario = found.text.decode(&filled)?;
     scene.set(&scenario).await?;
@@ -107,6 +111,8 @@ impl Scene {
             gateway: None,
             upstreams,
             issuer,
+            certificates: Certificates::default(),
+            fronts: Vec::new(),
             variables,
             environment: Vec::new(),
             place,
@@ -115,6 +121,29 @@ impl Scene {
             _kept: kept,
             _taken: taken,
         })
+    }
+
+    /// Certificates, and TLS in front of upstreams. Names and numbers of days need nothing filled in.
+    async fn secure(&mut self, scenario: &Scenario) -> Result<()> {
+        self.make(&scenario.certificates)?;
+        for entry in &scenario.secure {
+            let address = self.upstream(&entry.name)?.address;
+            let (own, clients) = (&entry.value.certificate, entry.value.clients.as_deref());
+            let front = self.certificates.front(address, own, clients).await?;
+            let (name, address) = (&entry.name, front.address);
+            self.variables.set(&format!("upstream.{name}"), format!("https://{address}"));
+            self.variables.set(&format!("upstream.{name}.address"), address.to_string());
+            self.fronts.push(front);
+        }
+        Ok(())
+    }
+
+    pub fn make(&mut self, certificates: &Named<CertificateSettings>) -> Result<()> {
+        for entry in certificates {
+            let wish = convert::certificate(&entry.value)?;
+            self.certificates.make(self.place.path(), &entry.name, &wish)?;
+        }
+        Ok(())
     }
 
     async fn set(&mut self, scenario: &Scenario) -> Result<()> {
