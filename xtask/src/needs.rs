@@ -61,10 +61,14 @@ pub(crate) const TEST: &[Need] = &[
     PYTHON,
 ];
 
+pub(crate) const SOAK: &[Need] =
+    &[Need { debian: "testssl.sh", ..Need::same("testssl", "looks for weaknesses of TLS") }];
+
 pub(crate) const BENCH: &[Need] = &[
     Need::same("nginx", "the peer, and the upstream of all"),
     Need::same("haproxy", "a peer"),
     Need::same("wrk", "load as fast as it is answered"),
+    Need::same("openssl", "a certificate for TLS"),
     Need {
         debian: "nghttp2-client",
         fedora: "nghttp2",

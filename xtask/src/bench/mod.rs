@@ -74,7 +74,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for row in &options.rows {
         let peers = options.peers(row)?;
         let measures: &[Measure] = match row.job {
-            Job::Http2 | Job::Json(_) => &[Measure::CPU, Measure::MEMORY],
+            Job::Http2 | Job::Json(_) | Job::Tls => &[Measure::CPU, Measure::MEMORY],
             Job::Rest(_) => &[Measure::CONNECTION, Measure::MEMORY],
             _ => &[Measure::CPU, Measure::P99, Measure::MEMORY],
         };

@@ -26,6 +26,8 @@ pub(crate) enum Job {
     Json(&'static str),
     /// A GET, over HTTP/2 with prior knowledge.
     Http2,
+    /// A GET, through TLS.
+    Tls,
     /// A GET on each of so many connections, which then rest.
     Rest(u32),
 }
@@ -100,6 +102,16 @@ pub(crate) const ROWS: &[Row] = &[
         folder: "http2",
         what: "plain proxy, clients of HTTP/2: 16 connections with 4 streams each",
         job: Job::Http2,
+        path: "/",
+        answer: "",
+        tokens: 0,
+        peers: &[&GATEWAY, &NGINX, &HAPROXY],
+    },
+    Row {
+        name: "tls",
+        folder: "tls",
+        what: "plain proxy, GET of 255 bytes through TLS 1.3 on connections that are kept",
+        job: Job::Tls,
         path: "/",
         answer: "",
         tokens: 0,

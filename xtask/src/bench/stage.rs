@@ -52,6 +52,7 @@ impl Stage {
         match row.job {
             Job::Post(bytes) => load::with_body(room.path(), bytes)?,
             Job::Json(_) => load::with_json(room.path(), &json(row)?)?,
+            Job::Tls => certificate(room.path())?,
             Job::Get | Job::Http2 | Job::Rest(_) => {}
         }
         let (listen, upstream, admin) = (run::free_port()?, run::free_port()?, run::free_port()?);
@@ -111,13 +112,18 @@ impl Stage {
     }
 
     fn flat_out(&self, row: &Row, peer: &Peer, seconds: u64) -> Result<Full> {
-        let url = format!("http://127.0.0.1:{}{}", self.listen, row.path);
+        let url = self.url(row);
         match row.job {
             Job::Http2 => load::http2(&url, seconds),
-            Job::Get | Job::Post(_) | Job::Json(_) | Job::Rest(_) => {
+            Job::Get | Job::Post(_) | Job::Json(_) | Job::Rest(_) | Job::Tls => {
                 load::flat_out(&url, self.room.path(), seconds, peer.refuses)
             }
         }
+    }
+
+    fn url(&self, row: &Row) -> String {
+        let scheme = if row.job == Job::Tls { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}{}", self.listen, row.path)
     }
 
     /// One request by hand: that the peer does its job is seen, not assumed.
@@ -143,11 +149,14 @@ impl Stage {
     }
 
     fn ask(&self, row: &Row) -> Result<String> {
-        if row.job == Job::Http2 {
-            let url = format!("http://127.0.0.1:{}{}", self.listen, row.path);
-            let answer =
-                run::output(Command::new("curl").args(["-si", "--http2-prior-knowledge", &url]))?;
-            return Ok(answer.replacen("HTTP/2 200 ", "HTTP/1.1 200 ", 1));
+        let curl = |how: &str| run::output(Command::new("curl").args(["-si", how, &self.url(row)]));
+        match row.job {
+            Job::Http2 => {
+                let answer = curl("--http2-prior-knowledge")?;
+                return Ok(answer.replacen("HTTP/2 200 ", "HTTP/1.1 200 ", 1));
+            }
+            Job::Tls => return curl("-k1"),
+            _ => {}
         }
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.listen))?;
         stream.set_read_timeout(Some(START))?;
@@ -209,6 +218,16 @@ impl Drop for Neighbour {
     }
 }
 
+/// A certificate that nobody trusts: `site.pem`, `site.key`, and both together in `both.pem`.
+fn certificate(folder: &Path) -> Result<()> {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=bench", "-out", "site.pem"]);
+    run::output(openssl.args(["-keyout", "site.key"]).current_dir(folder))?;
+    let read = |name| fs::read_to_string(folder.join(name));
+    Ok(fs::write(folder.join("both.pem"), read("site.pem")? + &read("site.key")?)?)
+}
+
 pub(crate) fn folder() -> PathBuf {
     run::root().join("bench")
 }
@@ -263,7 +282,7 @@ pub(crate) fn measure(row: &Row, peer: &Peer, rate: u64, seconds: u64) -> Result
     let status = if peer.refuses { 503 } else { 200 };
     // The evenly spaced load speaks HTTP/1.1 only, and has no body of its own.
     let paced = match row.job {
-        Job::Http2 | Job::Json(_) => Times::default(),
+        Job::Http2 | Job::Json(_) | Job::Tls => Times::default(),
         _ => paced::at_rate(Requests { status, ..requests }, rate, seconds)?,
     };
     drop(neighbour);

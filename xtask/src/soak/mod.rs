@@ -10,6 +10,7 @@ mod memory;
 mod reloads;
 mod slow;
 mod stores;
+mod tls;
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -74,6 +75,12 @@ const JOBS: &[Job] = &[
         work: Work::Alone(stores::run),
     },
     Job {
+        name: "tls",
+        what: "testssl.sh against a listener as it is without a word: nothing of severity MEDIUM or higher",
+        bound: Duration::from_secs(600),
+        work: Work::Alone(tls::run),
+    },
+    Job {
         name: "fuzz",
         what: "every parser of foreign bytes, a minute each",
         bound: Duration::from_secs(1800),
@@ -93,6 +100,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         bail!("the soak reads /proc: it runs on Linux only");
     }
     needs::provide(needs::TEST)?;
+    needs::provide(needs::SOAK)?;
     run::loudly(run::cargo().args(["build", "--release", "--package", "portcullis"]))?;
     house::raise_file_limit()?;
     println!("seed {seed}");
