@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
@@ -46,11 +47,14 @@ pub struct Admin {
 const KNOWN: &str = "known: /healthz /readyz /status /metrics /reload /limits/LIMIT/TIER/CLIENT \
                      /breakers/UPSTREAM/STATE\n";
 
+/// After a failure to accept (too many open files) the listener rests for this long.
+const REST: Duration = Duration::from_millis(100);
+
 /// Serves until the future is dropped.
 pub async fn serve(listener: TcpListener, admin: Rc<Admin>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(REST).await;
             continue;
         };
         let admin = Rc::clone(&admin);

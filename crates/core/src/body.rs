@@ -5,11 +5,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+
+use crate::intake::Intake;
 
 /// Why a body could not be read to its end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +23,8 @@ pub enum BodyError {
     Stalled(std::time::Duration),
     #[error("the body broke off: {0}")]
     Broken(String),
+    #[error("the body came too slowly")]
+    TooSlow,
     #[error("{0}")]
     Other(String),
 }
@@ -33,8 +38,9 @@ pub enum Body {
     Empty,
     /// All of it, in memory; `None` once it has been taken by the wire.
     Full(Option<Bytes>),
-    /// From the wire. `left` of `limit` bytes may still come; [`u64::MAX`] for no limit.
-    Incoming { inner: Incoming, left: u64, limit: u64 },
+    /// From the wire. `left` of `limit` bytes may still come; [`u64::MAX`] for no limit. `intake` is
+    /// for whoever watches how fast.
+    Incoming { inner: Incoming, left: u64, limit: u64, intake: Option<Rc<Intake>> },
     /// Anything else. Not `Send`: it stays on its worker.
     Stream(Stream),
 }
@@ -56,12 +62,21 @@ impl Body {
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
     }
 
-    /// A body from the wire that fails with [`BodyError::TooLarge`] after `limit` bytes.
+    /// A body from the wire that fails with [`BodyError::TooLarge`] after `limit` bytes, and with
+    /// [`BodyError::TooSlow`] when whoever watches it says so. Not watched: one without a limit.
     pub fn incoming(inner: Incoming, limit: u64) -> Self {
         if inner.is_end_stream() {
-            Self::Empty
-        } else {
-            Self::Incoming { inner, left: limit, limit }
+            return Self::Empty;
+        }
+        let intake = (limit < u64::MAX).then(Rc::default);
+        Self::Incoming { inner, left: limit, limit, intake }
+    }
+
+    /// How it comes in, when that is watched.
+    pub fn intake(&self) -> Option<&Rc<Intake>> {
+        match self {
+            Self::Incoming { intake, .. } => intake.as_ref(),
+            Self::Empty | Self::Full(_) | Self::Stream(_) => None,
         }
     }
 
@@ -179,11 +194,18 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Incoming { inner, left, limit } => {
-                let frame = std::task::ready!(Pin::new(inner).poll_frame(cx));
+            Self::Incoming { inner, left, limit, intake } => {
+                if intake.as_ref().is_some_and(|intake| intake.is_given_up()) {
+                    return Poll::Ready(Some(Err(BodyError::TooSlow)));
+                }
+                let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
+                    intake.iter().for_each(|intake| intake.wait(cx));
+                    return Poll::Pending;
+                };
                 if let Some(Ok(frame)) = &frame
                     && let Some(data) = frame.data_ref()
                 {
+                    intake.iter().for_each(|intake| intake.receive(data.len()));
                     match left.checked_sub(data.len() as u64) {
                         Some(rest) => *left = rest,
                         None => {

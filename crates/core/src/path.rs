@@ -6,13 +6,39 @@
 //! * percent-encoded unreserved characters are decoded, other triplets are written in upper case,
 //!   bytes that may not stand in a path are encoded (RFC 3986 sections 2.3, 2.1, 3.3);
 //! * `.` and `..` segments are resolved (RFC 3986 section 5.2.4), also when they were encoded;
-//! * refused: an encoded slash or backslash, a backslash, an empty segment (`//`), an encoded
-//!   percent sign in front of two hex digits (double encoding), control characters, bytes that are
-//!   not UTF-8 once decoded, a broken triplet, a `..` above the root.
+//! * refused: a backslash, plain or encoded, an empty segment (`//`), an encoded percent sign in
+//!   front of two hex digits (double encoding), control characters, bytes that are not UTF-8 once
+//!   decoded, a broken triplet, a `..` above the root;
+//! * refused unless [`PathRules`] keep them: an encoded slash, and a semicolon, plain or encoded,
+//!   behind which some services read parameters (RFC 3986 section 3.3). Where one is kept, no part that it sets off may
+//!   be empty or dots, and [`CanonicalPath::other_readings`] says what else the path could mean.
 //!
 //! `canonical(canonical(x)) == canonical(x)` is a property test.
 
 use std::fmt;
+
+/// Whether a shape that services read in different ways is let through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Doubtful {
+    #[default]
+    Refuse,
+    Keep,
+}
+
+/// What is let through of what can be read in two ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathRules {
+    /// `%2F`: part of a segment, or a slash.
+    pub encoded_slash: Doubtful,
+    /// `;`, also as `%3B`: part of a segment, or the begin of its parameters.
+    pub parameters: Doubtful,
+}
+
+impl PathRules {
+    /// Nothing that can be read in two ways.
+    pub const STRICT: Self = Self { encoded_slash: Doubtful::Refuse, parameters: Doubtful::Refuse };
+    pub const KEEP: Self = Self { encoded_slash: Doubtful::Keep, parameters: Doubtful::Keep };
+}
 
 /// A path in its one form. Begins with `/`, has no query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +53,10 @@ pub enum PathError {
     BrokenTriplet,
     #[error("the path has an encoded slash or a backslash")]
     Separator,
+    #[error("the path has parameters (a semicolon)")]
+    Parameters,
+    #[error("the path has an empty or a dot segment beside an encoded slash or a semicolon")]
+    HiddenSegment,
     #[error("the path has an empty segment (two slashes in a row)")]
     EmptySegment,
     #[error("the path is encoded twice")]
@@ -40,14 +70,19 @@ pub enum PathError {
 }
 
 impl CanonicalPath {
+    /// By the strict rules.
     pub fn parse(raw: &str) -> Result<Self, PathError> {
+        Self::parse_by(raw, PathRules::STRICT)
+    }
+
+    pub fn parse_by(raw: &str, rules: PathRules) -> Result<Self, PathError> {
         if !raw.starts_with('/') {
             return Err(PathError::NotAbsolute);
         }
         if is_plain(raw.as_bytes()) {
             return Ok(Self(raw.into()));
         }
-        let decoded = decode_unreserved(raw.as_bytes())?;
+        let decoded = decode_unreserved(raw.as_bytes(), rules)?;
         let path = remove_dots(&decoded)?;
         check_utf8(&path)?;
         Ok(Self(path.into_boxed_str()))
@@ -55,6 +90,16 @@ impl CanonicalPath {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// What a service may take the path for that reads an encoded slash as a slash, or a segment
+    /// without its parameters, or both, in either order. Only what differs; empty by strict rules.
+    pub fn other_readings(&self) -> impl Iterator<Item = String> {
+        let doubtful = [";", ENCODED_SEMICOLON, ENCODED_SLASH].iter().any(|it| self.0.contains(it));
+        let own = if doubtful { &*self.0 } else { "" };
+        let (split, cut) = (own.replace(ENCODED_SLASH, "/"), without_parameters(own));
+        let (split_cut, cut_split) = (without_parameters(&split), cut.replace(ENCODED_SLASH, "/"));
+        [split, cut, split_cut, cut_split].into_iter().filter(move |reading| *reading != own)
     }
 }
 
@@ -70,6 +115,10 @@ impl fmt::Display for CanonicalPath {
         f.write_str(&self.0)
     }
 }
+
+/// As they are written in a canonical path.
+const ENCODED_SLASH: &str = "%2F";
+const ENCODED_SEMICOLON: &str = "%3B";
 
 /// RFC 3986 `pchar` without `%`, plus the slash.
 const fn may_stand(byte: u8) -> bool {
@@ -101,7 +150,7 @@ fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
         let after_slash = previous == b'/' && (byte == b'/' || byte == b'.');
-        if after_slash || !may_stand(byte) {
+        if after_slash || byte == b';' || !may_stand(byte) {
             return false;
         }
         previous = byte;
@@ -109,7 +158,7 @@ fn is_plain(path: &[u8]) -> bool {
     true
 }
 
-fn decode_unreserved(raw: &[u8]) -> Result<String, PathError> {
+fn decode_unreserved(raw: &[u8], rules: PathRules) -> Result<String, PathError> {
     let mut out = String::with_capacity(raw.len() + 8);
     let mut bytes = raw.iter();
     while let Some(&byte) = bytes.next() {
@@ -118,13 +167,18 @@ fn decode_unreserved(raw: &[u8]) -> Result<String, PathError> {
                 let value = triplet(bytes.as_slice()).ok_or(PathError::BrokenTriplet)?;
                 bytes.nth(1);
                 match value {
+                    b'/' if rules.encoded_slash == Doubtful::Keep => push_triplet(&mut out, b'/'),
                     b'/' | b'\\' => return Err(PathError::Separator),
                     0..=0x1f | 0x7f => return Err(PathError::Control),
+                    b';' if rules.parameters == Doubtful::Refuse => {
+                        return Err(PathError::Parameters);
+                    }
                     value if is_unreserved(value) => out.push(char::from(value)),
                     value => push_triplet(&mut out, value),
                 }
             }
             b'\\' => return Err(PathError::Separator),
+            b';' if rules.parameters == Doubtful::Refuse => return Err(PathError::Parameters),
             0..=0x1f | 0x7f => return Err(PathError::Control),
             byte if may_stand(byte) => out.push(char::from(byte)),
             byte => push_triplet(&mut out, byte),
@@ -172,6 +226,8 @@ fn remove_dots(path: &str) -> Result<String, PathError> {
                     kept.push("");
                 }
             }
+            "" => kept.push(segment),
+            segment if hides_segment(segment) => return Err(PathError::HiddenSegment),
             segment => kept.push(segment),
         }
     }
@@ -181,6 +237,22 @@ fn remove_dots(path: &str) -> Result<String, PathError> {
         out.push_str(segment);
     }
     Ok(out)
+}
+
+/// True when a part that an encoded slash or a semicolon sets off is empty or dots.
+fn hides_segment(segment: &str) -> bool {
+    let mut parts = segment.split(ENCODED_SLASH);
+    parts.any(|part| matches!(name_of(part), "" | "." | ".."))
+}
+
+/// A segment without its parameters, as well for services that decode before they cut.
+fn name_of(segment: &str) -> &str {
+    let name = segment.split(';').next().unwrap_or_default();
+    name.split(ENCODED_SEMICOLON).next().unwrap_or_default()
+}
+
+fn without_parameters(path: &str) -> String {
+    path.split('/').map(name_of).collect::<Vec<_>>().join("/")
 }
 
 fn check_utf8(path: &str) -> Result<(), PathError> {
@@ -208,7 +280,6 @@ mod tests {
             ("/a/..", "/"),
             ("/a/.", "/a/"),
             ("/.well-known/x", "/.well-known/x"),
-            ("/a;v=1/b", "/a;v=1/b"),
             ("/100%25", "/100%25"),
             ("/a\"b", "/a%22b"),
             ("/...", "/..."),
@@ -222,6 +293,8 @@ mod tests {
             ("/a%2fb", PathError::Separator),
             ("/a%5Cb", PathError::Separator),
             ("/a\\b", PathError::Separator),
+            ("/a;v=1/b", PathError::Parameters),
+            ("/a%3bv=1/b", PathError::Parameters),
             ("/a//b", PathError::EmptySegment),
             ("//", PathError::EmptySegment),
             ("/a/..//b", PathError::EmptySegment),
@@ -242,11 +315,79 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_kept_hides_nothing() {
+        let kept = |raw| CanonicalPath::parse_by(raw, PathRules::KEEP).map(|path| path.to_string());
+        for (raw, canonical) in [
+            ("/a%2fb;v=1/c;", "/a%2Fb;v=1/c;"),
+            ("/a/%2e%2e/b%2F%63", "/b%2Fc"),
+            ("/a%2Fb/", "/a%2Fb/"),
+            ("/a%3bv", "/a%3Bv"),
+        ] {
+            assert_eq!(kept(raw).as_deref(), Ok(canonical), "{raw}");
+        }
+        for raw in [
+            "/a/..%2fb",
+            "/a%2f..",
+            "/a%2f%2e/b",
+            "/%2fa",
+            "/a%2f/b",
+            "/a%2f%2fb",
+            "/a/..;/b",
+            "/a/.;x=1/b",
+            "/;x/b",
+            "/a/;",
+            "/a%2f..;v/b",
+            "/a;v%2f..%2fb",
+            "/a/..%3b/b",
+        ] {
+            assert_eq!(kept(raw), Err(PathError::HiddenSegment), "{raw}");
+        }
+        assert_eq!(kept("/a%5cb"), Err(PathError::Separator));
+    }
+
+    #[test]
+    fn a_path_knows_what_else_it_could_mean() {
+        let others = |raw| {
+            let path = CanonicalPath::parse_by(raw, PathRules::KEEP).unwrap();
+            path.other_readings().collect::<Vec<_>>()
+        };
+        assert_eq!(others("/a/b"), [""; 0]);
+        assert_eq!(others("/a%2Fb"), ["/a/b", "/a/b", "/a/b"].map(str::to_owned));
+        assert_eq!(others("/a;v/b"), ["/a/b", "/a/b", "/a/b"].map(str::to_owned));
+        assert_eq!(others("/a%3Bv/b"), ["/a/b", "/a/b", "/a/b"].map(str::to_owned));
+        let both = others("/a;v%2Fb/c");
+        assert_eq!(both, ["/a;v/b/c", "/a/c", "/a/b/c", "/a/c"].map(str::to_owned));
+    }
+
+    /// Made of what paths can be read differently by.
+    const SHAPES: &str = "/([a-c./%25eE2fé;]|%2e|%2f|%41|%25|%36|%c3%a9|;|%3b|/){0,24}";
+
     proptest! {
         #[test]
-        fn canonical_is_a_fixed_point(raw in "/([a-c./%25eE2fé;]|%2e|%41|%25|%36|%c3%a9){0,24}") {
-            if let Ok(path) = CanonicalPath::parse(&raw) {
-                prop_assert_eq!(CanonicalPath::parse(path.as_str()), Ok(path));
+        fn canonical_is_a_fixed_point(raw in SHAPES) {
+            for rules in [PathRules::STRICT, PathRules::KEEP] {
+                if let Ok(path) = CanonicalPath::parse_by(&raw, rules) {
+                    prop_assert_eq!(CanonicalPath::parse_by(path.as_str(), rules), Ok(path));
+                }
+            }
+        }
+
+        #[test]
+        fn the_rest_of_a_path_is_canonical(raw in SHAPES) {
+            let Ok(path) = CanonicalPath::parse(&raw) else { return Ok(()) };
+            for (at, _) in path.as_str().match_indices('/') {
+                let rest = path.as_str().get(at..).unwrap();
+                prop_assert_eq!(CanonicalPath::parse(rest).map(|it| it.to_string()), Ok(rest.to_owned()));
+            }
+        }
+
+        #[test]
+        fn every_reading_of_a_kept_path_is_canonical(raw in SHAPES) {
+            let Ok(path) = CanonicalPath::parse_by(&raw, PathRules::KEEP) else { return Ok(()) };
+            for reading in path.other_readings() {
+                let again = CanonicalPath::parse_by(&reading, PathRules::KEEP);
+                prop_assert_eq!(again.map(|it| it.to_string()), Ok(reading));
             }
         }
 

@@ -56,6 +56,14 @@ pub const REQUEST_BROKEN: Code = Code {
     cure: "Send the body to its end, framed as RFC 9112 says.",
 };
 
+/// A body that came too slowly, whoever waits for it.
+pub const REQUEST_STALLED: Code = Code {
+    name: "request_body_timeout",
+    status: StatusCode::REQUEST_TIMEOUT,
+    title: "Request body took too long",
+    cure: "Keep sending: not slower than bounds.body_rate, not longer than bounds.body_read, and with no pause longer than timeouts.idle of the upstream.",
+};
+
 /// A path, header or query that is to be made of something that the request does not have.
 pub const MISSING_REFERENCE: Code = Code {
     name: "missing_reference",
@@ -65,7 +73,8 @@ pub const MISSING_REFERENCE: Code = Code {
 };
 
 /// The codes that several rooms answer with.
-pub const CODES: &[&Code] = &[&PAYLOAD_TOO_LARGE, &REQUEST_BROKEN, &MISSING_REFERENCE];
+pub const CODES: &[&Code] =
+    &[&PAYLOAD_TOO_LARGE, &REQUEST_BROKEN, &REQUEST_STALLED, &MISSING_REFERENCE];
 
 /// Whose doing it was: decides what breakers, metrics and logs count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

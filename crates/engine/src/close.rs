@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Method;
@@ -46,6 +46,8 @@ pub fn finish(exchange: &mut Exchange, mut response: Response) -> Response {
 pub struct Recorded {
     body: Body,
     done: bool,
+    /// A piece of it is there, and the client has not taken it.
+    offers: bool,
     exchange: Box<Exchange>,
     snapshot: Rc<Arc<Snapshot>>,
     line: Rc<Line>,
@@ -54,7 +56,7 @@ pub struct Recorded {
 impl Recorded {
     /// From the request's head on: a client that goes away before its answer leaves a record too.
     pub fn new(exchange: Box<Exchange>, snapshot: Rc<Arc<Snapshot>>, line: Rc<Line>) -> Self {
-        Self { body: Body::Empty, done: false, exchange, snapshot, line }
+        Self { body: Body::Empty, done: false, offers: false, exchange, snapshot, line }
     }
 
     pub fn exchange(&mut self) -> &mut Exchange {
@@ -65,7 +67,16 @@ impl Recorded {
     pub fn answered(mut self, body: Body) -> Self {
         self.done = body.is_end_stream();
         self.body = body;
+        self.offer(!self.done);
         self
+    }
+
+    /// Tells the connection's supervisor for whom this waits: for the client, or for more of itself.
+    fn offer(&mut self, offers: bool) {
+        if self.offers != offers {
+            self.offers = offers;
+            self.line.offer(if offers { 1 } else { -1 });
+        }
     }
 }
 
@@ -77,7 +88,10 @@ impl http_body::Body for Recorded {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            self.offer(false);
+            return Poll::Pending;
+        };
         match &frame {
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, Bytes::len);
@@ -87,6 +101,8 @@ impl http_body::Body for Recorded {
             Some(Err(_)) => {}
             None => self.done = true,
         }
+        // Also the last piece: of HTTP/2 it stays here until the client has a window for it.
+        self.offer(matches!(frame, Some(Ok(_))));
         Poll::Ready(frame)
     }
 
@@ -101,6 +117,7 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
+        self.offer(false);
         let (worker, record) = (&self.exchange.worker, &self.exchange.record);
         let duration = worker.clock.now().saturating_duration_since(record.started);
         self.snapshot.metrics.observe(record, duration, !self.done);

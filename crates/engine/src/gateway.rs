@@ -14,6 +14,7 @@ use portcullis_core::{Clock, Task};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::listen::Listener;
+use crate::listen::clients::Clients;
 use crate::listen::socket::{self, Inherited};
 use crate::load::{Source, load};
 use crate::metrics::{CONFIG_INFO, DROPPED_LINES, RELOADS};
@@ -28,6 +29,7 @@ pub struct House {
     snapshot: ArcSwap<Snapshot>,
     pub metrics: Metrics,
     pub clock: Clock,
+    pub clients: Arc<Clients>,
     draining: AtomicBool,
     report: Mutex<String>,
 }
@@ -130,6 +132,7 @@ impl Gateway {
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics,
             clock,
+            clients: Arc::default(),
             draining: AtomicBool::default(),
             report: Mutex::default(),
         });

@@ -3,7 +3,7 @@
 //! Begin at [`pipeline`], which is the whole way of a request on one screen.
 
 mod close;
-#[cfg(fuzzing)]
+#[doc(hidden)]
 pub mod fuzzing;
 pub mod gateway;
 mod listen;

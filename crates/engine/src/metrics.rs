@@ -55,7 +55,14 @@ pub static RESTING: Metric = Metric {
 pub static MALFORMED: Metric = Metric {
     name: "portcullis_malformed_requests_total",
     kind: Kind::Counter,
-    help: "Connections closed because what came was not a request, or came too slowly.",
+    help: "Connections closed because what came was not a request (malformed), came too slowly (too_slow), or was too many frames that carry nothing (flood).",
+    labels: &["listener", "reason"],
+};
+
+pub static REFUSED: Metric = Metric {
+    name: "portcullis_refused_connections_total",
+    kind: Kind::Counter,
+    help: "Connections closed at once because there were too many: in all (total), or of one client (client).",
     labels: &["listener", "reason"],
 };
 
@@ -119,6 +126,7 @@ pub const METRICS: &[&Metric] = &[
     &MALFORMED,
     &HANDSHAKES,
     &CERTIFICATE_ENDS,
+    &REFUSED,
     &ODD_HEADERS,
     &ACCEPT_ERRORS,
     &DROPPED_LINES,

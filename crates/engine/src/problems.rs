@@ -14,7 +14,7 @@ pub const BAD_PATH: Code = Code {
     name: "bad_path",
     status: StatusCode::BAD_REQUEST,
     title: "Bad path",
-    cure: "Send a path that can be read in one way only: no encoded slashes, no empty segments, no double encoding.",
+    cure: "Send a path that can be read in one way only: no encoded slashes, no semicolons, no empty segments, no double encoding. The file may keep the first two (encoded_slash, path_parameters).",
 };
 
 pub const BAD_REQUEST: Code = Code {
@@ -50,6 +50,13 @@ pub const MISDIRECTED: Code = Code {
     status: StatusCode::MISDIRECTED_REQUEST,
     title: "Not on this connection",
     cure: "Open a connection for this host: its name in the TLS handshake (SNI) and the request's Host have to agree where certificates of clients are asked for.",
+};
+
+pub const FLOOD: Code = Code {
+    name: "http2_flood",
+    status: StatusCode::BAD_REQUEST,
+    title: "Too many frames",
+    cure: "Nobody reads this as an answer: it stands in the log, and the client got a GOAWAY with ENHANCE_YOUR_CALM. Send fewer frames that carry nothing, and reset fewer streams, or raise bounds.control_frames or bounds.resets.",
 };
 
 pub const ROUTE_NOT_FOUND: Code = Code {
@@ -102,6 +109,7 @@ pub const CODES: &[&Code] = &[
     &HEADER_TIMEOUT,
     &HTTPS_REQUIRED,
     &MISDIRECTED,
+    &FLOOD,
     &ROUTE_NOT_FOUND,
     &METHOD_NOT_ALLOWED,
     &INTERNAL,

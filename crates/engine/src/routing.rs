@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::header::{ALLOW, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use portcullis_core::{Exchange, Params, Problem, Reply, Verdict};
+use portcullis_core::{CanonicalPath, Exchange, Params, PathRules, Problem, Reply, Verdict};
 
 use crate::problems::{BAD_PATH, METHOD_NOT_ALLOWED, ROUTE_NOT_FOUND};
-use crate::router::{Missed, Query};
+use crate::router::{Missed, Query, TWO_READINGS};
 use crate::snapshot::{Route, Snapshot};
 
 /// The route of an exchange, whose record and path parameters then know it.
@@ -34,6 +34,9 @@ pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a R
         }
         Err(Missed::MethodNotAllowed { allow }) => return Err(no_method(exchange, &allow)),
     };
+    if snapshot.plan.path_rules != PathRules::STRICT {
+        same_in_all_readings(snapshot, &query, route, &exchange.path).map_err(Err)?;
+    }
     let params = params.map_err(Err)?;
     exchange.params = params;
     exchange.record.route = Some(Arc::clone(&route.name));
@@ -50,6 +53,22 @@ fn to_https(exchange: &Exchange, port: u16) -> Reply {
         reply.headers.insert(LOCATION, location);
     }
     reply
+}
+
+/// Where a service may read another path than was routed, that path must not be another route's:
+/// its policies would not have been asked.
+fn same_in_all_readings(
+    snapshot: &Snapshot,
+    query: &Query<'_>,
+    route: &Route,
+    path: &CanonicalPath,
+) -> Result<(), Problem> {
+    let same = |other: &Arc<Route>| std::ptr::eq(&**other, route);
+    let Some((other, reading)) = snapshot.router.read_otherwise(query, path, same) else {
+        return Ok(());
+    };
+    let private = format!("{} as {path}, and {} as {reading}", route.name, other.name);
+    Err(Problem::new(&BAD_PATH, TWO_READINGS).private(private))
 }
 
 fn decode<'p>(raw: impl Iterator<Item = (&'p Arc<str>, &'p str)>) -> Result<Params, Problem> {

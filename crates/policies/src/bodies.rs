@@ -7,7 +7,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
 use portcullis_core::exchange::query_pairs;
 use portcullis_core::mapping::{ParseError, Value};
-use portcullis_core::problem::{PAYLOAD_TOO_LARGE, REQUEST_BROKEN};
+use portcullis_core::problem::{PAYLOAD_TOO_LARGE, REQUEST_BROKEN, REQUEST_STALLED};
 use portcullis_core::{BodyError, Code, Exchange, FieldError, Problem};
 
 use crate::beside::LARGE;
@@ -127,6 +127,7 @@ impl Sent {
         let limit = exchange.buffer_limit;
         let bytes = exchange.body.read(limit).await.map_err(|error| match error {
             BodyError::TooLarge { limit } => too_large(limit),
+            BodyError::TooSlow => Problem::new(&REQUEST_STALLED, "the body came too slowly"),
             error => Problem::new(&REQUEST_BROKEN, "the body broke off").private(error.to_string()),
         })?;
         Ok(Self { body: Whole { bytes, coding, limit }, is_form })

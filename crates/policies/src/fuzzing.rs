@@ -1,4 +1,4 @@
-//! What fuzz targets reach: parsers that are nobody else's business.
+//! What fuzz targets ask of this crate, also asked of their seeds by a plain test.
 
 use std::sync::OnceLock;
 

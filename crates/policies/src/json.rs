@@ -39,7 +39,6 @@ fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
 
 /// Both readers take a text or neither does. Only numbers beyond a double part them: a mapping keeps
 /// their text, a schema has to compare them.
-#[cfg(any(test, fuzzing))]
 pub fn agree(text: &[u8]) {
     let (here, there) = (read(text), mapping::Value::parse(text));
     let is_large = here.as_ref().is_err_and(|it| it.to_string().contains("out of range"));

@@ -14,7 +14,7 @@ pub mod compress;
 pub mod consumers;
 pub mod cors;
 mod encoder;
-#[cfg(fuzzing)]
+#[doc(hidden)]
 pub mod fuzzing;
 pub mod ip_access;
 pub mod issuers;

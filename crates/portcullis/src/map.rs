@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use portcullis_core::exchange::Claims;
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{
-    Body, Build, CanonicalPath, Clock, Exchange, Peer, Policy, Problem, Record, Response, Step,
-    Worker,
+    Body, Build, CanonicalPath, Clock, Exchange, PathRules, Peer, Policy, Problem, Record,
+    Response, Step, Worker,
 };
 use portcullis_engine::load;
 use portcullis_engine::plan::RoutePlan;
@@ -81,7 +81,7 @@ pub fn map(asked: &Map) -> ExitCode {
     if let Err(error) = std::io::stdin().take(LIMIT).read_to_end(&mut input) {
         return refuse(format!("standard input: {error}"));
     }
-    let exchange = match exchange(asked, route, input.clone()) {
+    let exchange = match exchange(asked, route, plan.path_rules, input.clone()) {
         Ok(exchange) => exchange,
         Err(why) => return refuse(why),
     };
@@ -109,10 +109,16 @@ fn transform(route: &RoutePlan) -> Option<Arc<dyn Policy>> {
 }
 
 /// The request that the answer is to, or that is mapped itself.
-fn exchange(asked: &Map, route: &RoutePlan, input: Vec<u8>) -> Result<Exchange, String> {
+fn exchange(
+    asked: &Map,
+    route: &RoutePlan,
+    rules: PathRules,
+    input: Vec<u8>,
+) -> Result<Exchange, String> {
     let mut request = http::Request::new(()).into_parts().0;
     let uri = asked.path.parse::<http::Uri>().map_err(|error| format!("--path: {error}"))?;
-    let path = CanonicalPath::parse(uri.path()).map_err(|error| format!("--path: {error}"))?;
+    let path =
+        CanonicalPath::parse_by(uri.path(), rules).map_err(|error| format!("--path: {error}"))?;
     request.uri = uri;
     request.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     for text in &asked.headers {

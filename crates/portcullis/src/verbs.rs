@@ -11,7 +11,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use portcullis_config::{ProcessEnvironment, document};
 use portcullis_core::CanonicalPath;
 use portcullis_engine::plan::RoutePlan;
-use portcullis_engine::router::{Explanation, Missed, Query, Router};
+use portcullis_engine::router::{Explanation, Missed, Query, Router, TWO_READINGS};
 use portcullis_engine::settings::FileSettings;
 use portcullis_engine::{Loaded, Source, load};
 use portcullis_policies::Planned;
@@ -149,16 +149,16 @@ pub fn explain(asked: &Explain) -> ExitCode {
         }
     };
     let url = &request.uri;
-    let path = match CanonicalPath::parse(url.path()) {
-        Ok(path) => path,
-        Err(error) => {
-            return print(&format!("400 bad_path: {error}\n"));
-        }
-    };
     let loaded = load(&source(asked.paths.clone()));
     let Some(plan) = &loaded.plan else {
         complain(&loaded);
         return ExitCode::from(BAD_CONFIGURATION);
+    };
+    let path = match CanonicalPath::parse_by(url.path(), plan.path_rules) {
+        Ok(path) => path,
+        Err(error) => {
+            return print(&format!("400 bad_path: {error}\n"));
+        }
     };
     let mut router = Router::builder();
     for route in &plan.routes {
@@ -178,7 +178,16 @@ pub fn explain(asked: &Explain) -> ExitCode {
     };
     let announced = query.preflight();
     let query = router.meant(query, announced.as_ref(), |route| route.answers_preflights());
-    print(&told(&router.explain(&query), &request, &loaded))
+    let explanation = router.explain(&query);
+    if let Ok(found) = &explanation.result {
+        let same = |other: &&RoutePlan| other.name == found.value.name;
+        if let Some((other, reading)) = router.read_otherwise(&query, &path, same) {
+            let (one, two) = (&found.value.name, &other.name);
+            let readings = format!("{one} as {path}, {two} as {reading}");
+            return print(&format!("400 bad_path: {TWO_READINGS}: {readings}\n"));
+        }
+    }
+    print(&told(&explanation, &request, &loaded))
 }
 
 /// An explanation in lines.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use portcullis_core::Problem;
-use portcullis_core::problem::{REQUEST_BROKEN, too_large};
+use portcullis_core::problem::{REQUEST_BROKEN, REQUEST_STALLED, too_large};
 use tokio::time::Instant;
 
 use crate::codec::head::Head;
@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::h2::{self, Stream, Streams};
 use crate::metrics::UpstreamMetrics;
 use crate::pool::Pool;
-use crate::problems::{BAD_ANSWER, CONNECT_FAILED, DEADLINE, REQUEST_STALLED, RESET, TIMEOUT};
+use crate::problems::{BAD_ANSWER, CONNECT_FAILED, DEADLINE, RESET, TIMEOUT};
 use crate::request::{Progress, Ready};
 use crate::settings::Statuses;
 
@@ -102,6 +102,8 @@ pub(crate) enum Lost {
     Request(String),
     /// No byte of the client's body came for this long.
     Stalled(Duration),
+    /// Whoever watches the client's connection has lost patience.
+    TooSlow,
     /// The exchange's own time was over.
     Deadline(Deadline),
 }
@@ -119,9 +121,11 @@ impl Lost {
             Self::Reset(_) | Self::Refused(_) => Outcome::Reset,
             Self::BadAnswer(_) => Outcome::BadAnswer,
             Self::Deadline(deadline) if !deadline.by_client => Outcome::Timeout,
-            Self::TooLarge(_) | Self::Request(_) | Self::Stalled(_) | Self::Deadline(_) => {
-                Outcome::Client
-            }
+            Self::TooLarge(_)
+            | Self::Request(_)
+            | Self::Stalled(_)
+            | Self::TooSlow
+            | Self::Deadline(_) => Outcome::Client,
         }
     }
 
@@ -137,6 +141,7 @@ impl Lost {
             Self::TooLarge(limit) => format!("the request's body has more than {limit} bytes"),
             Self::Request(text) => format!("the request's body broke off: {text}"),
             Self::Stalled(after) => format!("nothing of the request's body came for {after:?}"),
+            Self::TooSlow => "the request's body came too slowly".to_owned(),
             Self::Deadline(_) => "no answer before the exchange's deadline".to_owned(),
         }
     }
@@ -164,6 +169,7 @@ impl Lost {
                 let problem = Problem::new(&REQUEST_STALLED, "no more of the body came");
                 return problem.private(self.reason());
             }
+            Self::TooSlow => return Problem::new(&REQUEST_STALLED, "the body came too slowly"),
         };
         problem.private(format!("{endpoint}: {}", self.reason())).from_upstream()
     }

@@ -346,9 +346,10 @@ impl Wire {
 }
 
 /// What it means that the client's body failed.
-fn of_body(error: &BodyError) -> Lost {
+pub(crate) fn of_body(error: &BodyError) -> Lost {
     match error {
         BodyError::TooLarge { limit } => Lost::TooLarge(*limit),
+        BodyError::TooSlow => Lost::TooSlow,
         _ => Lost::Request(causes(error)),
     }
 }

@@ -1,10 +1,21 @@
-//! What fuzz targets reach: parsers that are nobody else's business.
+//! What fuzz targets ask of this crate, also asked of their seeds by a plain test.
 
 use bytes::BytesMut;
 use http::Method;
 
 use crate::codec::answer::Taken;
 use crate::codec::head::Heads;
+
+/// Answers of an endpoint, behind a byte that says how they are cut: they say the same.
+pub fn answers(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else { return };
+    let whole = answer(bytes, bytes.len());
+    let pieces = answer(bytes, usize::from(*cut));
+    // A mistake may be seen before or after the head is whole, but never as another body.
+    if let (Some((status, Some(body))), Some((other, Some(piecewise)))) = (&whole, &pieces) {
+        assert_eq!((status, body), (other, piecewise));
+    }
+}
 
 /// An answer, as it comes in pieces of `cut` bytes: its status, and its body unless it is broken.
 pub fn answer(bytes: &[u8], cut: usize) -> Option<(u16, Option<Vec<u8>>)> {

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 use crate::answer::Flow;
 use crate::attempt::Lost;
-use crate::connection::{Counted, causes, connect};
+use crate::connection::{Counted, causes, connect, of_body};
 use crate::deliver::Held;
 use crate::request::{Framing, Outgoing, Ready};
 
@@ -281,8 +281,8 @@ fn written(ready: &Ready, is_secure: bool, body: Lent) -> Result<Request<Lent>, 
 
 fn lost(error: &hyper::Error) -> Lost {
     let cause = error.source();
-    if let Some(BodyError::TooLarge { limit }) = cause.and_then(|it| it.downcast_ref()) {
-        return Lost::TooLarge(*limit);
+    if let Some(error) = cause.and_then(|it| it.downcast_ref()) {
+        return of_body(error);
     }
     if error.is_user() {
         return Lost::Request(causes(error));

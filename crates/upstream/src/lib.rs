@@ -17,7 +17,7 @@ mod connection;
 mod deadline;
 mod deliver;
 mod endpoint;
-#[cfg(fuzzing)]
+#[doc(hidden)]
 pub mod fuzzing;
 mod h2;
 mod health;
@@ -46,8 +46,8 @@ pub use metrics::METRICS;
 pub use names::NameServers;
 pub use plan::UpstreamPlan;
 pub use problems::{
-    BAD_ANSWER, CODES, CONNECT_FAILED, DEADLINE, OVERLOADED, REQUEST_STALLED, RESET, TIMEOUT,
-    UNAVAILABLE, UNRESOLVED,
+    BAD_ANSWER, CODES, CONNECT_FAILED, DEADLINE, OVERLOADED, RESET, TIMEOUT, UNAVAILABLE,
+    UNRESOLVED,
 };
 pub use request::Outbound;
 pub use settings::{Statuses, UpstreamSettings};

@@ -45,13 +45,6 @@ pub const BAD_ANSWER: Code = Code {
     cure: "Operators: what the service sent is not HTTP/1.1 (RFC 9112); the log says which rule it broke.",
 };
 
-pub const REQUEST_STALLED: Code = Code {
-    name: "request_body_timeout",
-    status: StatusCode::REQUEST_TIMEOUT,
-    title: "Request body took too long",
-    cure: "Keep sending: no byte of the body came for as long as timeouts.idle of the upstream allows.",
-};
-
 pub const DEADLINE: Code = Code {
     name: "deadline_exceeded",
     status: StatusCode::GATEWAY_TIMEOUT,
@@ -73,7 +66,6 @@ pub const CODES: &[&Code] = &[
     &TIMEOUT,
     &RESET,
     &BAD_ANSWER,
-    &REQUEST_STALLED,
     &DEADLINE,
     &OVERLOADED,
 ];

@@ -120,7 +120,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// A body that is known to be too large is refused before anyone is contacted.
 fn fits(body: &Body) -> Result<(), Problem> {
     match body {
-        Body::Incoming { inner, left, limit } if inner.size_hint().lower() > *left => {
+        Body::Incoming { inner, left, limit, .. } if inner.size_hint().lower() > *left => {
             Err(too_large(*limit))
         }
         _ => Ok(()),

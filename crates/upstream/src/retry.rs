@@ -45,7 +45,11 @@ impl When {
             Lost::Timeout(_) => self.timeout,
             Lost::Reset(_) | Lost::Refused(_) => self.reset,
             Lost::BadAnswer(_) => self.bad_answer,
-            Lost::TooLarge(_) | Lost::Request(_) | Lost::Stalled(_) | Lost::Deadline(_) => false,
+            Lost::TooLarge(_)
+            | Lost::Request(_)
+            | Lost::Stalled(_)
+            | Lost::TooSlow
+            | Lost::Deadline(_) => false,
         }
     }
 

@@ -17,18 +17,23 @@ use tokio::net::TcpStream;
 
 use super::door::Door;
 use super::enter::{Entered, enter};
+use super::frames::Allowance;
 use super::framing::{Framing, Limits};
 use super::line::{Line, Order};
 use super::protocol::Protocol;
-use super::refuse;
-use super::watched::Watched;
+use super::refuse::{self, LastWord};
+use super::watched::{Shared, Watched};
 use crate::close::Recorded;
 use crate::open::open;
 use crate::pipeline;
-use crate::problems::HEADER_TIMEOUT;
+use crate::problems::{FLOOD, HEADER_TIMEOUT};
 
 /// hyper keeps at least this much of a head in memory.
 const SMALLEST_BUFFER: usize = 8192;
+
+/// Why an HTTP/2 connection ends (RFC 9113 section 7).
+const NO_ERROR: u32 = 0;
+const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Serves a connection to its end.
 pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, address: SocketAddr, stream: TcpStream) {
@@ -51,7 +56,8 @@ pub async fn serve(door: &Rc<Door>, line: &Rc<Line>, address: SocketAddr, stream
             http2(door, line, peer, stream).await;
         }
         Some(Entered::Refused(problem, peer, stream)) => {
-            Box::pin(refuse::end(door, line, &peer, stream, Some(problem))).await;
+            let last_word = Some(LastWord::answer(problem));
+            Box::pin(refuse::end(door, line, &peer, stream, last_word)).await;
         }
         None => {}
     }
@@ -88,8 +94,8 @@ async fn http1_awake(
 ) -> Option<Stream> {
     let bounds = door.desk.snapshot().bounds;
     let limits = Limits { bytes: bounds.header_bytes, fields: bounds.header_fields };
-    let io =
-        Watched::new(stream, Rc::clone(line)).guarded(Framing::new(limits), door.arrivals.clone());
+    let (arrivals, framing) = (door.arrivals.clone(), Framing::new(limits));
+    let io = Watched::requests(stream, Rc::clone(line), arrivals, framing);
     let service = service_fn(|request| exchange(door, line, peer, request));
     let mut connection = http1::Builder::new()
         .max_headers(bounds.header_fields)
@@ -114,61 +120,81 @@ async fn http1_awake(
                     too_slow = true;
                     break;
                 }
-                Order::Abort => return None,
+                Order::Flood | Order::Abort => return None,
             }
         }
     }
     let parts = connection.into_parts();
-    let (stream, refusal, owes_body) = parts.io.into_parts();
+    let (stream, framing) = parts.io.into_parts();
+    let framing = framing.as_ref();
     if let Some(reads) = resting
         && reads == line.pulse.reads()
         && parts.read_buf.is_empty()
-        && refusal.is_none()
+        && framing.is_none_or(|framing| framing.refused().is_none())
     {
         return Some(stream);
     }
-    let problem = match refusal {
+    let owes_body = framing.is_some_and(Framing::owes_body);
+    let problem = match framing.and_then(Framing::refused) {
         Some(refusal) => {
             door.malformed.inc();
-            Some(refusal.problem())
+            let answered = framing.is_some_and(Framing::broke_off);
+            (!answered).then(|| refusal.problem())
         }
-        None if too_slow => {
-            door.too_slow.inc();
-            Some(Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time"))
-        }
+        None if too_slow => Some(too_slow_a_head(door)),
         None => None,
     };
     // TLS is ended with a word of its own: without it a client cannot tell an end from a cut.
     if problem.is_some() || owes_body || stream.is_secure() {
         // On the heap: connections that end well do not carry it along.
-        Box::pin(refuse::end(door, line, peer, stream, problem)).await;
+        Box::pin(refuse::end(door, line, peer, stream, problem.map(LastWord::answer))).await;
     }
     None
 }
 
+fn too_slow_a_head(door: &Door) -> Problem {
+    door.too_slow.inc();
+    Problem::new(&HEADER_TIMEOUT, "the request's head did not come in time")
+}
+
 async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream) {
     let bounds = door.desk.snapshot().bounds;
-    line.set_http2();
-    let io = Watched::new(stream, Rc::clone(line));
-    let (owned_door, owned_line) = (Rc::clone(door), Rc::clone(line));
-    let service = service_fn(move |request| exchange(&owned_door, &owned_line, &peer, request));
+    line.speak_http2(Allowance { control: bounds.control_frames, resets: bounds.resets });
+    let watched = Watched::frames(stream, Rc::clone(line), door.arrivals.clone());
+    let (io, kept) = Shared::new(watched);
+    let (owned_door, owned_line, owned_peer) = (Rc::clone(door), Rc::clone(line), Rc::clone(&peer));
+    let service =
+        service_fn(move |request| exchange(&owned_door, &owned_line, &owned_peer, request));
     let connection = http2::Builder::new(OnWorker)
         .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(bounds.streams)
         .serve_connection(io, service);
-    tokio::pin!(connection);
-    if door.is_closing() {
-        connection.as_mut().graceful_shutdown();
-    }
-    loop {
-        tokio::select! {
-            _ = &mut connection => return,
-            order = line.ordered() => match order {
-                Order::Rest => {}
-                Order::Finish => connection.as_mut().graceful_shutdown(),
-                Order::Refuse | Order::HeaderTimeout | Order::Abort => return,
+    let last_word = {
+        tokio::pin!(connection);
+        if door.is_closing() {
+            connection.as_mut().graceful_shutdown();
+        }
+        loop {
+            tokio::select! {
+                _ = &mut connection => break None,
+                order = line.ordered() => match order {
+                    Order::Rest => {}
+                    Order::Finish => connection.as_mut().graceful_shutdown(),
+                    Order::HeaderTimeout => {
+                        break Some(LastWord::goaway(too_slow_a_head(door), line, NO_ERROR));
+                    }
+                    Order::Flood => {
+                        door.flood.inc();
+                        let problem = Problem::new(&FLOOD, "too many frames that carry nothing");
+                        break Some(LastWord::goaway(problem, line, ENHANCE_YOUR_CALM));
+                    }
+                    Order::Refuse | Order::Abort => return,
+                }
             }
         }
+    };
+    if let Some(stream) = kept.into_stream() {
+        Box::pin(refuse::end(door, line, &peer, stream, last_word)).await;
     }
 }
 
@@ -179,14 +205,22 @@ fn exchange(
     peer: &Rc<Peer>,
     request: http::Request<Incoming>,
 ) -> impl Future<Output = Result<http::Response<Recorded>, Infallible>> + use<> {
-    line.request_started();
     let snapshot = door.desk.snapshot();
+    let is_last = line.request_started() >= snapshot.bounds.requests;
     let (exchange, refused) = open(&snapshot, &door.desk.worker, peer, request);
+    if let Some(intake) = exchange.body.intake() {
+        line.watch(intake, &snapshot.bounds);
+    }
+    if is_last && line.is_http2() {
+        line.order(Order::Finish);
+    }
     let mut recorded = Recorded::new(exchange, Rc::clone(&snapshot), Rc::clone(line));
     let door = Rc::clone(door);
     async move {
         let mut response = pipeline::serve(&snapshot, recorded.exchange(), refused).await;
-        if door.is_closing() && recorded.exchange().record.version != http::Version::HTTP_2 {
+        if (door.is_closing() || is_last)
+            && recorded.exchange().record.version != http::Version::HTTP_2
+        {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response.map(|body| recorded.answered(body)))

@@ -2,6 +2,7 @@
 //! anybody who was already let in.
 
 use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use portcullis_core::metrics::{Counter, Gauge};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
+use super::clients::{Admitted, Full, Most};
 use super::connection;
 use super::entrance::Entrance;
-use super::line::{Line, Order, Patience};
+use super::line::{Line, Order};
 use super::socket;
 use super::watched::Arrivals;
-use crate::metrics::{ACCEPT_ERRORS, CONNECTIONS, MALFORMED, RESTING};
+use crate::metrics::{ACCEPT_ERRORS, CONNECTIONS, MALFORMED, REFUSED, RESTING};
 use crate::plan::DrainPlan;
 use crate::worker::Desk;
 
@@ -55,7 +57,6 @@ pub struct Door {
     /// in who came before.
     entrance: RefCell<Option<Arc<Entrance>>>,
     pub desk: Rc<Desk>,
-    pub patience: Patience,
     /// Until its socket is closed.
     listening: Cell<bool>,
     close: Notify,
@@ -72,19 +73,20 @@ pub struct Door {
     /// TLS handshakes that are under way.
     pub handshakes: Cell<u32>,
     told: Cell<Option<Instant>>,
+    pub flood: Counter,
+    refused_in_all: Counter,
+    refused_per_client: Counter,
 }
 
 impl Door {
     pub fn open(desk: &Rc<Desk>, listener: Arc<Listener>, socket: TcpListener) -> Rc<Self> {
         let (metrics, name) = (&desk.house.metrics, listener.address.to_string());
-        let bounds = desk.snapshot().bounds;
         let door = Rc::new(Self {
             listener,
             entrance: RefCell::default(),
             handshakes: Cell::default(),
             told: Cell::default(),
             desk: Rc::clone(desk),
-            patience: Patience { header_read: bounds.header_read, idle: bounds.idle },
             listening: Cell::new(true),
             close: Notify::new(),
             ended: Notify::new(),
@@ -95,6 +97,9 @@ impl Door {
             arrivals: Arrivals::default(),
             malformed: metrics.counter(&MALFORMED, &[&name, "malformed"]),
             too_slow: metrics.counter(&MALFORMED, &[&name, "too_slow"]),
+            flood: metrics.counter(&MALFORMED, &[&name, "flood"]),
+            refused_in_all: metrics.counter(&REFUSED, &[&name, "total"]),
+            refused_per_client: metrics.counter(&REFUSED, &[&name, "client"]),
             name: Arc::from(name),
         });
         door.entrance();
@@ -135,6 +140,10 @@ impl Door {
             };
             match accepted {
                 Ok((stream, peer)) => self.admit(stream, peer),
+                // The client's doing, and over with it.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
+                    self.accept_errors.inc();
+                }
                 Err(error) => {
                     self.accept_errors.inc();
                     tracing::warn!(%error, listener = %self.name, "cannot accept a connection");
@@ -155,7 +164,24 @@ impl Door {
         !self.listening.get() && self.lines.borrow().is_empty()
     }
 
+    /// Whether there is room for one more connection of this client.
+    fn room(&self, address: SocketAddr) -> Result<Admitted, Full> {
+        let snapshot = self.desk.snapshot();
+        let (bounds, ip) = (&snapshot.bounds, address.ip().to_canonical());
+        let entrance = self.entrance();
+        let proxies = entrance.as_ref().and_then(|entrance| entrance.proxies.as_ref());
+        let is_many = snapshot.trusted.contains(ip) || proxies.is_some_and(|it| it.contains(ip));
+        let per_client = (!is_many).then_some(bounds.connections_per_client);
+        let most = Most { in_all: bounds.connections, per_client };
+        self.desk.house.clients.admit(ip, most)
+    }
+
     fn admit(self: &Rc<Self>, stream: TcpStream, address: SocketAddr) {
+        let admitted = match self.room(address) {
+            Ok(admitted) => admitted,
+            Err(Full::InAll) => return self.refused_in_all.inc(),
+            Err(Full::PerClient) => return self.refused_per_client.inc(),
+        };
         let _ = stream.set_nodelay(true);
         let line = Line::new();
         self.lines.borrow_mut().push(Rc::downgrade(&line));
@@ -163,7 +189,7 @@ impl Door {
         let door = Rc::clone(self);
         tokio::task::spawn_local(async move {
             connection::serve(&door, &line, address, stream).await;
-            drop(line);
+            drop((line, admitted));
             door.connections.add(-1);
             door.ended.notify_one();
         });
@@ -171,15 +197,14 @@ impl Door {
 
     /// Looks at every connection once per tick, until the door is closed and all are gone.
     async fn supervise(self: Rc<Self>) {
-        let shortest = self.patience.header_read.min(self.patience.idle);
-        let tick = (shortest / 4).clamp(Duration::from_millis(20), Duration::from_secs(1));
-        let mut ticks = tokio::time::interval(tick);
         loop {
-            ticks.tick().await;
+            let bounds = self.desk.snapshot().bounds;
+            let tick = bounds.tick();
+            tokio::time::sleep(tick).await;
             if self.is_empty() {
                 return;
             }
-            self.each(|line| line.check(tick, self.patience));
+            self.each(|line| line.check(tick, &bounds));
         }
     }
 

@@ -1,9 +1,11 @@
 //! Where clients come in: sockets, protocols, connections and their supervision.
 
+pub mod clients;
 mod connection;
 mod door;
 mod enter;
 mod entrance;
+pub mod frames;
 pub mod framing;
 mod line;
 mod protocol;

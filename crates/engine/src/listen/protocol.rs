@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::frames::PREFACE;
 
 /// No HTTP/1 method begins like this, so that much of the preface decides.
 const ENOUGH: usize = 4;

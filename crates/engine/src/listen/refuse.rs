@@ -4,15 +4,15 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
+use http::Version;
 use portcullis_core::{Peer, Problem, Record};
 use portcullis_tls::Stream;
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 
 use super::door::Door;
-use super::line::Line;
+use super::line::{Line, Order};
 use crate::open::ids;
 
 /// A client that was told something may take this long to read it.
@@ -21,42 +21,76 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// would take the answer away from it (RFC 9112 section 9.6).
 const LINGER: Duration = Duration::from_secs(5);
 
+/// The last word on a connection, and why it is said.
+pub struct LastWord {
+    problem: Problem,
+    version: Version,
+    /// What HTTP/2 says in place of an answer, where it can say anything.
+    goaway: Option<Vec<u8>>,
+}
+
+impl LastWord {
+    /// An answer of HTTP/1.1.
+    pub fn answer(problem: Problem) -> Self {
+        Self { problem, version: Version::HTTP_11, goaway: None }
+    }
+
+    /// The end of an HTTP/2 connection.
+    pub fn goaway(problem: Problem, line: &Line, code: u32) -> Self {
+        let goaway = line.budget().and_then(|budget| budget.borrow().goaway(code));
+        Self { problem, version: Version::HTTP_2, goaway }
+    }
+
+    /// As it is written, and how much of it is a body.
+    fn bytes(&self, id: &str) -> (Vec<u8>, u64) {
+        if self.version == Version::HTTP_2 {
+            return (self.goaway.clone().unwrap_or_default(), 0);
+        }
+        let reply = self.problem.reply(id);
+        let head = format!(
+            "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n",
+            reply.status,
+            reply.body.len()
+        );
+        ([head.as_bytes(), &reply.body].concat(), reply.body.len() as u64)
+    }
+}
+
 /// Says the last word, if there is one, and closes so that it can be read.
 pub async fn end(
     door: &Rc<Door>,
     line: &Line,
     peer: &Peer,
     mut stream: Stream,
-    problem: Option<Problem>,
+    last_word: Option<LastWord>,
 ) {
-    if let Some(problem) = problem {
-        tell(door, peer, &mut stream, &problem).await;
+    if let Some(last_word) = last_word {
+        tell(door, peer, &mut stream, &last_word).await;
     }
     tokio::select! {
         () = linger(door, stream) => {}
-        _ = line.ordered() => {}
+        () = told_to_go(line) => {}
     }
 }
 
-/// Answers with a problem, and writes down that this happened.
-async fn tell(door: &Door, peer: &Peer, stream: &mut Stream, problem: &Problem) {
+async fn told_to_go(line: &Line) {
+    while line.ordered().await < Order::Abort {}
+}
+
+/// Says what is wrong, and writes down that this happened.
+async fn tell(door: &Door, peer: &Peer, stream: &mut Stream, last_word: &LastWord) {
     let desk = &door.desk;
     let (clock, snapshot) = (&desk.house.clock, desk.snapshot());
     let id: Arc<str> = ids::make(clock.wall()).into();
-    let mut record = Record::unread(clock, peer, Arc::clone(&id));
-    record.fail(problem);
-    record.status = problem.status().as_u16();
-    let reply = problem.reply(&id);
-    let head = format!(
-        "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
-        reply.status,
-        reply.body.len()
-    );
-    let bytes = [head.as_bytes(), &reply.body].concat();
+    let (bytes, length) = last_word.bytes(&id);
+    let mut record = Record::unread(clock, peer, id);
+    record.version = last_word.version;
+    record.fail(&last_word.problem);
+    record.status = last_word.problem.status().as_u16();
     let written = tokio::time::timeout(LAST_WORD, stream.write_all(&bytes)).await;
     let whole = matches!(written, Ok(Ok(())));
-    record.bytes_out = if whole { reply.body.len() as u64 } else { 0 };
+    record.bytes_out = if whole { length } else { 0 };
     let duration = clock.now().saturating_duration_since(record.started);
     snapshot.metrics.observe(&record, duration, !whole);
     snapshot.log.write(&desk.worker, &record, duration, !whole);
@@ -66,20 +100,19 @@ async fn tell(door: &Door, peer: &Peer, stream: &mut Stream, problem: &Problem) 
 async fn linger(door: &Door, mut stream: Stream) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.shutdown().await?;
-        std::future::poll_fn(|cx| {
-            loop {
-                let ended = door.arrivals.with(|buffer| {
-                    let mut heard = ReadBuf::new(buffer);
-                    let read = Pin::new(&mut stream).poll_read(cx, &mut heard);
-                    read.map_ok(|()| heard.filled().is_empty())
-                });
-                if !ready!(ended)? {
-                    continue;
-                }
-                return Poll::Ready(Ok::<(), io::Error>(()));
-            }
-        })
-        .await
+        while discard(door, &mut stream).await? > 0 {}
+        io::Result::Ok(())
     })
     .await;
+}
+
+/// Reads what there is and forgets it; 0 for the end.
+async fn discard(door: &Door, stream: &mut Stream) -> io::Result<usize> {
+    std::future::poll_fn(|cx| {
+        door.arrivals.with(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            Pin::new(&mut *stream).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+        })
+    })
+    .await
 }

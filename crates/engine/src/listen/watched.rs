@@ -1,5 +1,5 @@
-//! The connection as the supervisor sees it: how much was read, whether a write is stuck, and, for
-//! HTTP/1.1, whether what comes is a request.
+//! The connection as the supervisor sees it: how much was read, whether a write is stuck, whether what
+//! comes is a request (HTTP/1.1), and what it costs (HTTP/2).
 //!
 //! hyper's own header timer is made and dropped for every request; these counters cost one store
 //! per read and let one timer per worker watch all connections.
@@ -15,7 +15,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use portcullis_tls::Stream;
 
-use super::framing::{Framing, Refusal};
+use super::framing::Framing;
 use super::line::{Line, Order};
 
 /// Counters of one connection. Written by the connection only; atomic because an upgraded
@@ -79,26 +79,94 @@ impl Default for Arrivals {
 pub struct Watched {
     io: TokioIo<Stream>,
     line: Rc<Line>,
-    /// Only of HTTP/1.1: where requests begin and end.
-    guard: Option<(Framing, Arrivals)>,
+    arrivals: Arrivals,
+    guard: Guard,
+}
+
+/// What is looked for in what passes.
+enum Guard {
+    /// HTTP/1.1: where requests begin and end.
+    Requests(Framing),
+    /// HTTP/2: what frames cost, counted in the line's budget.
+    Frames,
 }
 
 impl Watched {
-    pub fn new(stream: Stream, line: Rc<Line>) -> Self {
-        Self { io: TokioIo::new(stream), line, guard: None }
+    /// HTTP/1.1, of which nothing gets through that is not plainly a request.
+    pub fn requests(stream: Stream, line: Rc<Line>, arrivals: Arrivals, framing: Framing) -> Self {
+        Self { io: TokioIo::new(stream), line, arrivals, guard: Guard::Requests(framing) }
     }
 
-    /// Lets nothing through that is not plainly a request.
-    pub fn guarded(self, framing: Framing, arrivals: Arrivals) -> Self {
-        Self { guard: Some((framing, arrivals)), ..self }
+    /// HTTP/2, of whose frames there are never too many.
+    pub fn frames(stream: Stream, line: Rc<Line>, arrivals: Arrivals) -> Self {
+        Self { io: TokioIo::new(stream), line, arrivals, guard: Guard::Frames }
     }
 
-    /// The connection again, why nothing more was read, and whether a body has not come to its end.
-    pub fn into_parts(self) -> (Stream, Option<Refusal>, bool) {
-        let framing = self.guard.as_ref().map(|(framing, _)| framing);
-        let refusal = framing.and_then(Framing::refused);
-        let owes = framing.is_some_and(Framing::owes_body);
-        (self.io.into_inner(), refusal, owes)
+    /// The connection again, and what is known of the requests on it.
+    pub fn into_parts(self) -> (Stream, Option<Framing>) {
+        let framing = match self.guard {
+            Guard::Requests(framing) => Some(framing),
+            Guard::Frames => None,
+        };
+        (self.io.into_inner(), framing)
+    }
+
+    /// Whether nothing more is read, since the connection has its order to end.
+    fn is_refused(&self) -> bool {
+        match &self.guard {
+            Guard::Requests(framing) => framing.refused().is_some(),
+            Guard::Frames => self.line.is_told_to_end(),
+        }
+    }
+}
+
+impl Guard {
+    /// How many of these bytes may be read, and what it means when that is not all.
+    fn pass(&mut self, came: &[u8], line: &Line) -> (usize, Option<Order>) {
+        match self {
+            Self::Requests(framing) => {
+                let good = framing.feed(came);
+                line.set_between(framing.is_between());
+                (good, framing.refused().map(|_| Order::Refuse))
+            }
+            Self::Frames => match line.budget().is_none_or(|it| it.borrow_mut().receive(came)) {
+                true => (came.len(), None),
+                false => (0, Some(Order::Flood)),
+            },
+        }
+    }
+
+    /// Hands bytes on to whoever reads, as far as they may be read.
+    fn hand_on(
+        &mut self,
+        came: &[u8],
+        buffer: &mut ReadBufCursor<'_>,
+        line: &Line,
+    ) -> Poll<io::Result<()>> {
+        line.pulse.read();
+        let (good, order) = self.pass(came, line);
+        buffer.put_slice(came.get(..good).unwrap_or_default());
+        let Some(order) = order else { return Poll::Ready(Ok(())) };
+        line.order(order);
+        if matches!(self, Self::Requests(framing) if framing.broke_off()) {
+            // Whoever waits for the rest of the body has to know that it will not come.
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        // No bytes would read as the client's end.
+        if good == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// Counts what has left, from the begin of these pieces.
+    fn sent<'b>(&self, pieces: impl Iterator<Item = &'b [u8]>, mut count: usize, line: &Line) {
+        let Some(budget) = line.budget() else { return };
+        let mut budget = budget.borrow_mut();
+        for piece in pieces {
+            let left = piece.get(..count).unwrap_or(piece);
+            count -= left.len();
+            if !budget.send(left) {
+                line.order(Order::Flood);
+            }
+        }
     }
 }
 
@@ -108,30 +176,15 @@ impl Read for Watched {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let Some((framing, arrivals)) = &mut this.guard else {
-            let result = ready!(Pin::new(&mut this.io).poll_read(cx, buffer));
-            this.line.pulse.read();
-            return Poll::Ready(result);
-        };
-        if framing.refused().is_some() {
-            return Poll::Pending; // the connection has its order to end
+        if self.is_refused() {
+            return Poll::Pending;
         }
-        let mut arrivals = arrivals.0.borrow_mut();
+        let this = &mut *self;
+        let mut arrivals = this.arrivals.0.borrow_mut();
         let room = arrivals.len().min(buffer.remaining());
         let mut arrived = ReadBuf::new(arrivals.get_mut(..room).unwrap_or_default());
-        let result = ready!(Pin::new(&mut this.io).poll_read(cx, arrived.unfilled()));
-        this.line.pulse.read();
-        let came = arrived.filled();
-        let good = framing.feed(came);
-        this.line.set_between(framing.is_between());
-        buffer.put_slice(came.get(..good).unwrap_or_default());
-        if framing.refused().is_none() {
-            return Poll::Ready(result);
-        }
-        this.line.order(Order::Refuse);
-        // No bytes would read as the client's end.
-        if good == 0 { Poll::Pending } else { Poll::Ready(result) }
+        ready!(Pin::new(&mut this.io).poll_read(cx, arrived.unfilled()))?;
+        this.guard.hand_on(arrived.filled(), &mut buffer, &this.line)
     }
 }
 
@@ -143,6 +196,9 @@ impl Write for Watched {
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.line.pulse.wrote(&result);
+        if let Poll::Ready(Ok(count)) = &result {
+            self.guard.sent(std::iter::once(bytes), *count, &self.line);
+        }
         result
     }
 
@@ -153,6 +209,9 @@ impl Write for Watched {
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, buffers);
         self.line.pulse.wrote(&result);
+        if let Poll::Ready(Ok(count)) = &result {
+            self.guard.sent(buffers.iter().map(|piece| &**piece), *count, &self.line);
+        }
         result
     }
 
@@ -164,11 +223,63 @@ impl Write for Watched {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// HTTP/1.1 is shut by its owner, who may have a last word to say after hyper has ended.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.guard {
-            Some(_) => Poll::Ready(Ok(())),
-            None => Pin::new(&mut self.io).poll_shutdown(cx),
-        }
+    /// The stream is shut by its owner, who may have a last word to say after hyper has ended.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A stream that hyper does not give back: it gets a handle, and its owner keeps another.
+pub struct Shared(Rc<RefCell<Watched>>);
+
+impl Shared {
+    pub fn new(watched: Watched) -> (Self, Self) {
+        let shared = Rc::new(RefCell::new(watched));
+        (Self(Rc::clone(&shared)), Self(shared))
+    }
+
+    /// The stream, once this is the only handle.
+    pub fn into_stream(self) -> Option<Stream> {
+        Some(Rc::into_inner(self.0)?.into_inner().into_parts().0)
+    }
+}
+
+impl Read for Shared {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Shared {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
     }
 }

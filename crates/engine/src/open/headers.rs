@@ -10,21 +10,31 @@ use portcullis_core::headers;
 
 use super::forwarded::is_hint;
 
+/// What may pass that does not by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Passing {
+    /// What only a proxy may say: it comes from one that is trusted.
+    pub hints: bool,
+    /// Names that services could take for others.
+    pub odd_names: bool,
+    /// Headers that name another method.
+    pub method_override: bool,
+}
+
 /// Removes what stays here. `TE: trailers` is kept: it is true end to end, since trailers pass.
 /// `Expect` goes because hyper has said 100 Continue by the time the body is read.
-/// Tells how many headers had odd names; they go as well unless `keeps_odd`.
-pub fn strip(
-    headers: &mut HeaderMap,
-    identity: &IdentityHeaders,
-    believed: bool,
-    keeps_odd: bool,
-) -> u64 {
+/// Tells how many headers had odd names; they go as well unless they may pass.
+pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, passing: Passing) -> u64 {
     let odd = Cell::new(0);
     let trailers = headers.get_all(TE).iter().any(asks_for_trailers);
     headers::strip(headers, |name| {
-        let is_odd = !keeps_odd && is_odd(name);
+        let is_odd = !passing.odd_names && is_odd(name);
         odd.set(odd.get() + u64::from(is_odd));
-        is_odd || name == "expect" || (!believed && is_hint(name)) || identity.contains(name)
+        is_odd
+            || name == "expect"
+            || (!passing.hints && is_hint(name))
+            || (!passing.method_override && is_method_override(name))
+            || identity.contains(name)
     });
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -40,6 +50,13 @@ fn is_odd(name: &str) -> bool {
     !name.bytes().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (byte == b'-')))
 }
 
+/// Another method than the request's, under every alias.
+fn is_method_override(name: &str) -> bool {
+    const NAMES: [&str; 3] = ["x-http-method", "x-method-override", "x-http-method-override"];
+    let plain = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte };
+    name.starts_with('x') && NAMES.iter().any(|one| one.bytes().eq(name.bytes().map(plain)))
+}
+
 /// Trailers that are announced travel on: none of them may say who asks, or frame a message.
 fn announce(headers: &mut HeaderMap, identity: &IdentityHeaders) {
     let values = headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
@@ -48,6 +65,7 @@ fn announce(headers: &mut HeaderMap, identity: &IdentityHeaders) {
         !headers::is_hop_by_hop(name)
             && !matches!(name.as_str(), "" | "host" | "content-length" | "authorization" | "cookie")
             && !is_hint(name)
+            && !is_method_override(name)
             && !identity.contains(name)
     };
     let kept = names.filter(harmless).collect::<Vec<_>>().join(", ");
@@ -89,13 +107,15 @@ fn plain(name: &str) -> String {
 mod tests {
     use super::*;
 
+    const NOTHING: Passing = Passing { hints: false, odd_names: false, method_override: false };
+
     fn left(believed: bool, pairs: &[(&'static str, &'static str)]) -> Vec<String> {
         let pairs = pairs
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut headers: HeaderMap = pairs.collect();
         let identity = IdentityHeaders::new([HeaderName::from_static("x-user-id")]);
-        strip(&mut headers, &identity, believed, true);
+        strip(&mut headers, &identity, Passing { hints: believed, odd_names: true, ..NOTHING });
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -136,9 +156,28 @@ mod tests {
         let mut headers: HeaderMap =
             names.map(|name| (name, HeaderValue::from_static("1"))).into_iter().collect();
         let nobody = IdentityHeaders::default();
-        assert_eq!(strip(&mut headers, &nobody, false, true), 0);
+        assert_eq!(strip(&mut headers, &nobody, Passing { odd_names: true, ..NOTHING }), 0);
         assert_eq!(headers.len(), 4);
-        assert_eq!(strip(&mut headers, &nobody, false, false), 3);
+        assert_eq!(strip(&mut headers, &nobody, NOTHING), 3);
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn another_method_goes_under_every_alias() {
+        let headers = [
+            ("x-http-method", "DELETE"),
+            ("x-http-method-override", "DELETE"),
+            ("x_http.method_override", "DELETE"),
+            ("x-method-override", "DELETE"),
+            ("x-http-methods", "kept"),
+        ];
+        assert_eq!(left(true, &headers), ["x-http-methods: kept"]);
+        let mut headers: HeaderMap =
+            [(HeaderName::from_static("x-http-method"), HeaderValue::from_static("PUT"))]
+                .into_iter()
+                .collect();
+        let passing = Passing { method_override: true, ..NOTHING };
+        strip(&mut headers, &IdentityHeaders::default(), passing);
         assert_eq!(headers.len(), 1);
     }
 

@@ -1,9 +1,14 @@
-//! Exactly one valid Host per request (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+//! Exactly one valid Host per request (RFC 9112 section 3.2, RFC 9113 section 8.3.1): who has a target
+//! with a host in it says the same in its Host header, to the byte but for case.
 
 use std::sync::Arc;
 
+use http::Version;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
+
+/// Of a name (RFC 1035 section 3.1, without what frames it).
+const LONGEST_NAME: usize = 253;
 
 /// A host in the form that routes compare: lower case, without port and without a trailing dot,
 /// and the authority as the client wrote it.
@@ -21,8 +26,10 @@ pub fn of(request: &Parts) -> Result<Host, &'static str> {
         (first, None) => first,
     };
     let target = request.uri.authority().map(http::uri::Authority::as_str);
+    let must_say = request.version < Version::HTTP_2;
     let authority = match (target, header) {
         (None, None) => return Err("the request has no Host header"),
+        (Some(_), None) if must_say => return Err("the request has no Host header"),
         (Some(target), Some(header))
             if !header.as_bytes().eq_ignore_ascii_case(target.as_bytes()) =>
         {
@@ -40,14 +47,15 @@ pub fn of(request: &Parts) -> Result<Host, &'static str> {
 
 fn parse(authority: &str) -> Option<Arc<str>> {
     let (name, port) = split_port(authority)?;
-    if !port.is_empty() && port.parse::<u16>().is_err() {
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit()); // a sign would be parsed as well
+    if !digits || !port.is_empty() && port.parse::<u16>().is_err() {
         return None;
     }
-    let name = name.strip_suffix('.').unwrap_or(name);
+    let name = if name.starts_with('[') { name } else { name.strip_suffix('.').unwrap_or(name) };
     let ip6 = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let valid = match ip6 {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !name.is_empty() && name.len() <= 253 && name.bytes().all(is_host_byte),
+        None => name.len() <= LONGEST_NAME && name.split('.').all(is_label),
     };
     valid.then(|| match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Arc::from(name.to_ascii_lowercase()),
@@ -64,8 +72,10 @@ fn split_port(authority: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
+/// One part of a name between its dots.
+fn is_label(label: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !label.is_empty() && label.bytes().all(fits)
 }
 
 #[cfg(test)]
@@ -88,15 +98,23 @@ mod tests {
         ] {
             assert_eq!(name(authority).as_deref(), Some(want), "{authority}");
         }
-        for bad in
-            ["", ":80", "a b", "a@b", "a/b", "a:99999", "a:8x", "[::1", "[x]", "a,b", "a:1:2"]
-        {
+        for bad in [
+            "", ":80", "a b", "a@b", "a/b", "a:99999", "a:8x", "a:+8", "[::1", "[x]", "a,b",
+            "a:1:2",
+        ] {
             assert_eq!(name(bad), None, "{bad}");
+        }
+        for dots in [".", "..", "a..", ".a", "a..b", "[::1]."] {
+            assert_eq!(name(dots), None, "{dots}");
         }
     }
 
     fn request(uri: &str, hosts: &[&str]) -> Result<Host, &'static str> {
-        let mut builder = http::Request::builder().uri(uri);
+        request_of(Version::HTTP_11, uri, hosts)
+    }
+
+    fn request_of(version: Version, uri: &str, hosts: &[&str]) -> Result<Host, &'static str> {
+        let mut builder = http::Request::builder().version(version).uri(uri);
         for host in hosts {
             builder = builder.header(HOST, *host);
         }
@@ -106,9 +124,13 @@ mod tests {
     #[test]
     fn there_is_exactly_one_and_it_agrees_with_the_target() {
         assert_eq!(&*request("/", &["a.com"]).unwrap().name, "a.com");
-        assert_eq!(&*request("http://a.com/", &[]).unwrap().name, "a.com");
         assert_eq!(&*request("http://a.com/", &["A.com"]).unwrap().name, "a.com");
+        let two = request_of(Version::HTTP_2, "http://a.com/", &[]).unwrap();
+        assert_eq!((&*two.name, two.authority.as_bytes()), ("a.com", b"a.com".as_slice()));
         assert!(request("/", &[]).is_err());
+        assert!(request("http://a.com/", &[]).is_err());
+        assert!(request("http://u@a.com/", &["a.com"]).is_err());
+        assert!(request("http://u@a.com/", &["u@a.com"]).is_err());
         assert!(request("/", &["a.com", "a.com"]).is_err());
         assert!(request("http://a.com/", &["b.com"]).is_err());
     }

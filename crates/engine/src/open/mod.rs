@@ -9,14 +9,17 @@ pub mod ids;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, USER_AGENT};
-use http::{HeaderMap, Method};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, STRICT_TRANSPORT_SECURITY, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, Method, Version};
 use hyper::body::Incoming;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Secure, Worker, mask};
 
+use crate::listen::framing::Refusal;
 use crate::problems::{BAD_HOST, BAD_PATH, BAD_REQUEST, METHOD_NOT_ALLOWED, MISDIRECTED};
-use crate::settings::OddHeaderNames;
+use crate::settings::{MethodOverride, OddHeaderNames};
 use crate::snapshot::Snapshot;
+use headers::Passing;
 
 /// Opens an exchange. What is wrong with the request comes beside it, so that the problem's answer
 /// has a request id and its record an end.
@@ -29,14 +32,24 @@ pub fn open(
     let (mut parts, incoming) = request.into_parts();
     let time = worker.clock.wall();
     let host = host::of(&parts);
-    let path = CanonicalPath::parse(parts.uri.path());
+    let path = CanonicalPath::parse_by(parts.uri.path(), snapshot.plan.path_rules);
     let authority = host.as_ref().ok().map(|host| &host.authority);
+    if let Some(authority) = authority
+        && parts.version >= Version::HTTP_2
+    {
+        parts.headers.insert(HOST, authority.clone()); // what `:authority` said
+    }
 
     let believed = snapshot.trusted.contains(peer.ip);
     let grpc = is_grpc(&parts.headers);
+    let fields = parts.headers.len();
     let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
-    let keeps_odd = odd_names == OddHeaderNames::Pass;
-    let odd = headers::strip(&mut parts.headers, &snapshot.identity, believed, keeps_odd);
+    let passing = Passing {
+        hints: believed,
+        odd_names: odd_names == OddHeaderNames::Pass,
+        method_override: snapshot.plan.method_override == MethodOverride::Pass,
+    };
+    let odd = headers::strip(&mut parts.headers, &snapshot.identity, passing);
     if odd > 0 {
         snapshot.metrics.odd_headers.add(odd);
     }
@@ -51,9 +64,13 @@ pub fn open(
     let bounds = &snapshot.bounds;
     let streamed = if grpc { u64::MAX } else { bounds.streamed_body };
     let declared = declared_length(&parts.headers);
-    let mut problem = refusal(&parts.method, &host, &path);
+    let mut problem = refusal(&parts, &host, &path);
     if let (Some(secure), Ok(host)) = (secure, &host) {
         problem = problem.or_else(|| misdirected(secure, &host.name));
+    }
+    if fields > bounds.header_fields {
+        // HTTP/1.1 was counted before it was read; of HTTP/2 only the bytes are.
+        problem = problem.or_else(|| Some(Refusal::TOO_MANY_FIELDS.problem()));
     }
     if odd > 0 && odd_names == OddHeaderNames::Refuse {
         let detail = "a header's name has other characters than letters, digits and -";
@@ -95,12 +112,15 @@ pub fn open(
 }
 
 fn refusal(
-    method: &Method,
+    request: &Parts,
     host: &Result<host::Host, &'static str>,
     path: &Result<CanonicalPath, portcullis_core::PathError>,
 ) -> Option<Problem> {
-    if matches!(*method, Method::CONNECT | Method::TRACE) {
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
         return Some(Problem::new(&METHOD_NOT_ALLOWED, "CONNECT and TRACE are not served here"));
+    }
+    if !matches!(request.uri.scheme_str(), None | Some("http" | "https")) {
+        return Some(Problem::new(&BAD_REQUEST, "the target's scheme is neither http nor https"));
     }
     if let Err(why) = host {
         return Some(Problem::new(&BAD_HOST, *why));

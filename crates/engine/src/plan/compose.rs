@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use portcullis_config::{Node, Span, Spanned};
 use portcullis_core::context::VARIABLES;
-use portcullis_core::headers;
 use portcullis_core::mapping::Program;
 use portcullis_core::template::{Place, RESERVED_NAMES, Reference, Template};
+use portcullis_core::{PathRules, headers};
 use portcullis_policies::planner::program;
 use portcullis_upstream::Statuses;
 
@@ -54,6 +54,7 @@ pub struct ComposePlan {
     pub body: Program,
     /// Headers that say who asks: every call carries them.
     pub identity: Vec<HeaderName>,
+    pub path_rules: PathRules,
     pub partial_status: u16,
     pub errors: bool,
 }
@@ -97,6 +98,7 @@ pub fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<Target
         calls,
         body: body?,
         identity: std::mem::take(&mut desk.identity),
+        path_rules: desk.file.made_path_rules(),
         partial_status: status,
         errors: settings.errors,
     };

@@ -1,6 +1,7 @@
 //! What a file means: names resolved, patterns compiled, policies merged and understood. No socket,
 //! no task, no clock.
 
+mod bounds;
 mod certificates;
 mod compose;
 mod drift;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 use portcullis_config::{Decode, Diagnostics, Node, Reader, Sources, Span, Spanned};
+use portcullis_core::PathRules;
 use portcullis_policies::{Kind, Planned, Shared};
 use portcullis_upstream::{NameServers, UpstreamPlan};
 
@@ -24,8 +26,9 @@ use crate::open::forwarded::Trusted;
 use crate::records::Format;
 use crate::router::Match;
 use crate::settings::{
-    BoundsSettings, DrainSettings, FileSettings, LogFormat, LogSettings, OddHeaderNames,
+    DrainSettings, FileSettings, LogFormat, LogSettings, MethodOverride, OddHeaderNames,
 };
+pub use bounds::BoundsPlan;
 pub use certificates::judge;
 pub use compose::{CallPlan, ComposePlan, EachPlan};
 pub use listeners::{ClientsPlan, ListenerPlan, Shown, TlsPlan};
@@ -55,19 +58,6 @@ impl RoutePlan {
     }
 }
 
-/// How much and how long a client may send.
-#[derive(Clone, Copy, Debug)]
-pub struct BoundsPlan {
-    pub header_bytes: usize,
-    pub header_fields: usize,
-    pub buffered_body: u64,
-    pub streamed_body: u64,
-    pub header_read: Duration,
-    pub idle: Duration,
-    pub streams: u32,
-    pub handshakes: u32,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPlan {
     pub file: Option<PathBuf>,
@@ -95,6 +85,8 @@ pub struct Plan {
     pub workers: Option<usize>,
     pub trusted: Trusted,
     pub odd_header_names: OddHeaderNames,
+    pub method_override: MethodOverride,
+    pub path_rules: PathRules,
     pub bounds: BoundsPlan,
     pub log: LogPlan,
     pub drain: DrainPlan,
@@ -164,7 +156,9 @@ pub fn plan(root: &Node, sources: &Sources, out: &mut Diagnostics) -> Option<Pla
         workers: file.workers.map(|count| count.as_usize()),
         trusted: Trusted(file.trusted_proxies.iter().copied().collect()),
         odd_header_names: file.odd_header_names,
-        bounds: bounds(&file.bounds),
+        method_override: file.method_override,
+        path_rules: file.path_rules(),
+        bounds: BoundsPlan::of(&file.bounds),
         log: log(&file.log),
         drain: drain(&file.drain),
         shared,
@@ -233,19 +227,6 @@ fn one_limit_a_name(routes: &[RoutePlan], out: &mut Diagnostics) {
                 out.error(route.span, message).hint("give one of the two another `name`");
             }
         }
-    }
-}
-
-fn bounds(settings: &BoundsSettings) -> BoundsPlan {
-    BoundsPlan {
-        header_bytes: settings.header_bytes.as_usize(),
-        header_fields: settings.header_fields.as_usize(),
-        buffered_body: settings.buffered_body.0,
-        streamed_body: settings.streamed_body.0,
-        header_read: settings.header_read,
-        idle: settings.idle,
-        streams: settings.streams,
-        handshakes: settings.handshakes,
     }
 }
 

@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use portcullis_config::{Diagnostics, Sources, Spanned, did_you_mean};
 use portcullis_core::template::{Place, Template, Words};
-use portcullis_core::{CanonicalPath, Env, Reply};
+use portcullis_core::{CanonicalPath, Env, PathRules, Reply};
 use portcullis_policies::planner::{self, runs};
 
 use super::compose::{ComposePlan, compose};
@@ -46,6 +46,7 @@ impl PathPlan {
 pub struct ForwardPlan {
     pub to: String,
     pub path: PathPlan,
+    pub path_rules: PathRules,
     pub host: HostPlan,
     pub rewrite_location: bool,
     pub retry_non_idempotent: bool,
@@ -191,6 +192,7 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
     Some(TargetPlan::Forward(Arc::new(ForwardPlan {
         to: to?,
         path: path?,
+        path_rules: desk.file.made_path_rules(),
         host: host?,
         rewrite_location: settings.rewrite_location,
         retry_non_idempotent: settings.retry_non_idempotent,

@@ -62,6 +62,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method};
+use portcullis_core::CanonicalPath;
 use smallvec::SmallVec;
 
 pub use build::{Builder, Shadow};
@@ -125,6 +126,9 @@ impl<T> Found<'_, '_, T> {
     }
 }
 
+/// What is wrong with a path that [`Router::read_otherwise`] finds something for.
+pub const TWO_READINGS: &str = "the path can be read in two ways, which lead to different routes";
+
 /// Why no route serves a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missed {
@@ -162,6 +166,19 @@ impl<T> Router<T> {
             None if method_missed => Err(Missed::MethodNotAllowed { allow: self.allow(request) }),
             None => Err(Missed::NotFound),
         }
+    }
+
+    /// Another route that serves the request when its path is read otherwise, and that reading.
+    pub fn read_otherwise<'r>(
+        &'r self,
+        request: &Query<'_>,
+        path: &CanonicalPath,
+        same: impl Fn(&T) -> bool,
+    ) -> Option<(&'r T, String)> {
+        path.other_readings().find_map(|reading| {
+            let found = self.find(&Query { path: &reading, ..*request }).ok()?.value;
+            (!same(found)).then_some((found, reading))
+        })
     }
 
     /// For a request that no route serves: the route of its host that comes nearest to its path,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use portcullis_core::CanonicalPath;
+use portcullis_core::{CanonicalPath, Doubtful, PathRules};
 
 /// The most segments a pattern may have. It bounds the depth of a lookup.
 pub const MAX_SEGMENTS: usize = 64;
@@ -196,7 +196,8 @@ fn literal(part: &str, offset: usize, last: bool) -> Result<Segment, PatternErro
     if part.is_empty() && last {
         return Ok(Segment::Literal("".into()));
     }
-    let canonical = CanonicalPath::parse(&format!("/{part}"))
+    let rules = PathRules { encoded_slash: Doubtful::Refuse, ..PathRules::KEEP };
+    let canonical = CanonicalPath::parse_by(&format!("/{part}"), rules)
         .map_err(|error| PatternError::new(offset, format!("no request has this path: {error}")))?;
     let canonical = canonical.as_str().trim_start_matches('/');
     if canonical == part {

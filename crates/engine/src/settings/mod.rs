@@ -1,6 +1,7 @@
 //! The configuration language's outermost shape: what a file may say, as typed settings. What the
 //! blocks of policies, upstreams and issuers look like stands in their own rooms.
 
+mod bounds;
 mod compose;
 mod listener;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::plan::policies::PoliciesBlock;
+pub use bounds::BoundsSettings;
 pub use compose::{CallSettings, ComposeSettings};
 use ipnet::IpNet;
 pub use listener::{
@@ -16,9 +18,10 @@ pub use listener::{
     ListenerSettings, Presence, TlsSettings, TlsVersion,
 };
 use portcullis_config::{
-    Bytes, Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret,
-    Spanned, choices, settings,
+    Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned,
+    choices, settings,
 };
+use portcullis_core::{Doubtful, PathRules};
 use portcullis_policies::consumers::ConsumerSettings;
 use portcullis_policies::issuers::IssuerSettings;
 use portcullis_policies::rate_limit::TierSettings;
@@ -39,6 +42,13 @@ settings! {
         /// What becomes of headers whose names have other characters than letters, digits and `-`:
         /// services that read `_` or `.` as `-` take them for other headers. gRPC may have them.
         pub odd_header_names: OddHeaderNames = "drop",
+        /// What becomes of headers that name another method than the request's (X-HTTP-Method-Override,
+        /// X-HTTP-Method, X-Method-Override): a service that heeds them does what no policy saw.
+        pub method_override: MethodOverride = "drop",
+        /// What becomes of a path with `%2F` in it: some services read it as a slash, others do not.
+        pub encoded_slash: DoubtfulPath = "refuse",
+        /// What becomes of a path with `;` or `%3B` in it: some services cut a segment there, others do not.
+        pub path_parameters: DoubtfulPath = "refuse",
         /// How much and how long a client may send.
         pub bounds: BoundsSettings = "{}",
         /// The access log.
@@ -100,26 +110,47 @@ choices! {
     }
 }
 
-settings! {
-    /// How much and how long a client may send. Every bound has a safe default.
-    pub struct BoundsSettings {
-        /// All of a request's head together.
-        pub header_bytes: Bytes = "32KiB",
-        /// Header fields of a request.
-        pub header_fields: Ranged<1, 4096> = "100",
-        /// A request's or an answer's body that a policy reads.
-        pub buffered_body: Bytes = "1MiB",
-        /// A request's body that passes, on routes without a `body_limit`. gRPC is exempt.
-        pub streamed_body: Bytes = "16MiB",
-        /// From the first byte of a request's head, or the connection's begin, to its last.
-        pub header_read: Duration = "10s",
-        /// How long a connection may rest between requests, or a client may not read its answer.
-        pub idle: Duration = "60s",
-        /// Streams of one HTTP/2 connection at a time.
-        pub streams: u32 = "128",
-        /// TLS handshakes that are under way at a time, for each worker. How long one may take is part of
-        /// `header_read`.
-        pub handshakes: u32 = "1024",
+choices! {
+    /// What becomes of headers that name another method.
+    pub enum MethodOverride {
+        /// They go no further.
+        Drop = "drop",
+        /// They are sent on.
+        Pass = "pass",
+    }
+}
+
+choices! {
+    /// What becomes of a path that can be read in two ways.
+    pub enum DoubtfulPath {
+        /// Its request is refused.
+        Refuse = "refuse",
+        /// It is sent on as it is, where both readings lead to the same route.
+        Keep = "keep",
+    }
+}
+
+impl FileSettings {
+    /// What clients' paths may have.
+    pub fn path_rules(&self) -> PathRules {
+        PathRules {
+            encoded_slash: self.encoded_slash.into(),
+            parameters: self.path_parameters.into(),
+        }
+    }
+
+    /// What paths may have that are made of a template: a semicolon in one is the template's own.
+    pub fn made_path_rules(&self) -> PathRules {
+        PathRules { parameters: Doubtful::Keep, ..self.path_rules() }
+    }
+}
+
+impl From<DoubtfulPath> for Doubtful {
+    fn from(setting: DoubtfulPath) -> Self {
+        match setting {
+            DoubtfulPath::Refuse => Self::Refuse,
+            DoubtfulPath::Keep => Self::Keep,
+        }
     }
 }
 

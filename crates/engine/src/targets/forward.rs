@@ -8,7 +8,7 @@ use http::header::{HOST, HeaderValue};
 use http::uri::PathAndQuery;
 use portcullis_core::problem::Origin;
 use portcullis_core::template::{Lookup, Template};
-use portcullis_core::{Call, CanonicalPath, Exchange, Problem, Reply, Response};
+use portcullis_core::{Call, CanonicalPath, Exchange, PathRules, Problem, Reply, Response};
 use portcullis_upstream::{Failure, Outbound, Upstream};
 
 use super::{location, unresolved};
@@ -132,13 +132,13 @@ impl Forward {
     }
 
     /// What is asked for: canonical again after every rewrite, so that what was checked is what is
-    /// sent. The client's query passes.
+    /// sent (what is left of a canonical path behind a prefix always is). The client's query passes.
     fn path_and_query(&self, exchange: &Exchange) -> Result<PathAndQuery, Problem> {
         let query = exchange.request.uri.query();
         let mut text = match &self.plan.path {
             PathPlan::Same => exchange.path.as_str().to_owned(),
             PathPlan::Strip(prefix) => strip(exchange.path.as_str(), prefix).to_owned(),
-            PathPlan::Template(template) => render(template, exchange)?,
+            PathPlan::Template(template) => render(template, exchange, self.plan.path_rules)?,
         };
         if let Some(query) = query {
             text.push(if text.contains('?') { '&' } else { '?' });
@@ -159,18 +159,18 @@ fn strip<'p>(path: &'p str, prefix: &str) -> &'p str {
     }
 }
 
-/// A template's path and query. An encoded slash in a value stays one segment.
-fn render(template: &Template, values: &dyn Lookup) -> Result<String, Problem> {
-    canonical(template.render(values).map_err(|missing| unresolved(&missing))?)
+/// A template's path and query. A slash in a value stays encoded, which the rules may refuse.
+fn render(template: &Template, values: &dyn Lookup, rules: PathRules) -> Result<String, Problem> {
+    canonical(template.render(values).map_err(|missing| unresolved(&missing))?, rules)
 }
 
 /// A rendered path and query, its path canonical.
-pub fn canonical(rendered: String) -> Result<String, Problem> {
+pub fn canonical(rendered: String, rules: PathRules) -> Result<String, Problem> {
     let (path, query) = match rendered.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (rendered.as_str(), None),
     };
-    let path = CanonicalPath::parse(path)
+    let path = CanonicalPath::parse_by(path, rules)
         .map_err(|error| Problem::new(&BAD_PATH, error.to_string()).private(rendered.clone()))?;
     Ok(match query {
         Some(query) => format!("{path}?{query}"),

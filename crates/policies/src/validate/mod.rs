@@ -7,7 +7,6 @@
 mod answers;
 mod compile;
 mod drift;
-#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod held;
 mod parameters;

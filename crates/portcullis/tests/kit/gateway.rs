@@ -14,6 +14,8 @@ use super::BOUND;
 use super::lines::Lines;
 use super::pause::within;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+
 /// What a name in the environment is set to.
 pub type Environment = [(String, String)];
 
@@ -47,9 +49,26 @@ impl Gateway {
         paths: &[PathBuf],
         environment: &Environment,
     ) -> Result<Self> {
-        let mut child = command(folder, environment)
-            .arg("run")
-            .args(paths)
+        let mut command = command(folder, environment);
+        command.arg("run").args(paths);
+        Self::started(command).await
+    }
+
+    /// The same, with so many open files at most.
+    pub async fn start_with_few_files(folder: &Path, file: &Path, files: usize) -> Result<Self> {
+        let mut command = bare("sh", folder);
+        command.args([
+            "-c",
+            "ulimit -n \"$0\" && exec \"$1\" run \"$2\"",
+            &files.to_string(),
+            BINARY,
+        ]);
+        command.arg(file);
+        Self::started(command).await
+    }
+
+    async fn started(mut command: Command) -> Result<Self> {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -138,13 +157,18 @@ pub async fn run(folder: &Path, args: &[String], environment: &Environment) -> R
 
 /// The binary with an environment of the test's own: nothing of the machine's leaks in.
 fn command(folder: &Path, environment: &Environment) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    let mut command = bare(BINARY, folder);
+    for (name, value) in environment {
+        command.env(name, value);
+    }
+    command
+}
+
+fn bare(program: &str, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     command.current_dir(folder).env_clear().stdin(Stdio::null()).kill_on_drop(true);
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
-    }
-    for (name, value) in environment {
-        command.env(name, value);
     }
     command
 }

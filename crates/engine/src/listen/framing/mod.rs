@@ -20,6 +20,8 @@ const LONGEST_TARGET: usize = 65_534;
 /// A chunk's size line: 15 hex digits and what stands behind a semicolon.
 const LONGEST_CHUNK_LINE: usize = 1024;
 const CHUNK_DIGITS: usize = 15;
+/// Empty lines in front of a request, in bytes.
+const MOST_BLANK: usize = 64;
 /// More digits than any body needs; fewer than would overflow.
 const LENGTH_DIGITS: usize = 18;
 
@@ -41,6 +43,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    pub const TOO_MANY_FIELDS: Self = Self::HeadTooLarge("the request's head has too many fields");
+
     pub fn problem(self) -> Problem {
         match self {
             Self::Malformed(rule) => Problem::new(&BAD_REQUEST, rule),
@@ -84,12 +88,13 @@ pub struct Framing {
     /// The begin of a line whose end has not come yet.
     partial: Vec<u8>,
     refused: Option<Refusal>,
+    broke_off: bool,
 }
 
 impl Framing {
     pub fn new(limits: Limits) -> Self {
         let (state, head) = (State::Head, Head::default());
-        Self { limits, state, head, partial: Vec::new(), refused: None }
+        Self { limits, state, head, partial: Vec::new(), refused: None, broke_off: false }
     }
 
     pub fn refused(&self) -> Option<Refusal> {
@@ -106,9 +111,16 @@ impl Framing {
         self.state != State::Head
     }
 
+    /// True when what is refused is the rest of a body whose begin was let through: its request is
+    /// under way, and whoever answers it answers for this.
+    pub fn broke_off(&self) -> bool {
+        self.broke_off
+    }
+
     /// Takes the next bytes, and says how many of them may be read: fewer than all when a request
     /// in them is refused.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
+        let begun = self.owes_body();
         let mut at = 0;
         let mut good = 0; // where the request under way began, in these bytes
         while self.refused.is_none() && at < bytes.len() {
@@ -121,7 +133,11 @@ impl Framing {
                 good = at;
             }
         }
-        if self.refused.is_some() { good } else { bytes.len() }
+        if self.refused.is_none() {
+            return bytes.len();
+        }
+        self.broke_off |= begun && good == 0;
+        good
     }
 
     /// Goes as far as one state reaches.
@@ -209,7 +225,7 @@ impl Framing {
     /// An empty line in front of it is skipped (RFC 9112 section 2.2).
     fn request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
         if line.is_empty() {
-            return Ok(());
+            return refuse_if(self.head.bytes > MOST_BLANK, "there are empty lines and no request");
         }
         let shape = Refusal::Malformed("the first line is not METHOD SP target SP HTTP/1.1");
         let mut parts = line.split(|byte| *byte == b' ');
@@ -236,7 +252,7 @@ impl Framing {
     fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
         self.head.fields += 1;
         if self.head.fields > self.limits.fields {
-            return Err(Refusal::HeadTooLarge("the request's head has too many fields"));
+            return Err(Refusal::TOO_MANY_FIELDS);
         }
         let Some(colon) = memchr(b':', line) else {
             return Err(Refusal::Malformed("a line of the head is no field: it has no colon"));
@@ -295,7 +311,7 @@ impl Framing {
     fn chunk_size(&mut self, line: &[u8]) -> Result<(), Refusal> {
         let end = memchr(b';', line).unwrap_or(line.len());
         let (digits, extension) = line.split_at_checked(end).unwrap_or_default();
-        let digits = digits.trim_ascii_end();
+        let digits = without_blanks(digits);
         let hex = digits.iter().all(u8::is_ascii_hexdigit);
         let plain = extension.iter().all(|byte| *byte >= 0x20 || *byte == b'\t');
         refuse_if(
@@ -309,6 +325,12 @@ impl Framing {
         }
         Ok(())
     }
+}
+
+/// Without spaces and tabs at the end. What else counts as white space elsewhere does not here.
+fn without_blanks(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b' ' | b'\t'));
+    bytes.get(..end.map_or(0, |end| end + 1)).unwrap_or_default()
 }
 
 fn refuse_if(refused: bool, rule: &'static str) -> Result<(), Refusal> {

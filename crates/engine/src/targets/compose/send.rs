@@ -92,7 +92,8 @@ impl<S: Services> Run<'_, S> {
 
     fn path(&self, call: &CallPlan, values: &dyn Lookup) -> Result<PathAndQuery, Failure> {
         let text = call.path.render(values).map_err(missing)?;
-        let text = canonical(text).map_err(|problem| Failure::of(&problem))?;
+        let text =
+            canonical(text, self.plan.path_rules).map_err(|problem| Failure::of(&problem))?;
         PathAndQuery::try_from(text).map_err(|error| {
             let problem = Problem::new(&BAD_PATH, "its path cannot be sent");
             Failure::of(&problem.private(error.to_string()))

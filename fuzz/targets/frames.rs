@@ -1,0 +1,6 @@
+//! HTTP/2 frames, however they are cut.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| portcullis_engine::fuzzing::frames(data));
