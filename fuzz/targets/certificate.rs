@@ -1,16 +1,6 @@
-//! Certificates, keys and lists: whatever the bytes are, they are read or refused.
+//! Certificates, keys and lists.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use portcullis_tls::{Clients, Facts, Identity};
 
-fuzz_target!(|data: &[u8]| {
-    if let Ok(facts) = Facts::of(data) {
-        assert_eq!(facts.fingerprint.len(), 64);
-        let _ = facts.covers("shop.example");
-    }
-    if let Ok(text) = std::str::from_utf8(data) {
-        let _ = Identity::read(text, text, None);
-        let _ = Clients::read(text, &[text.to_owned()], true);
-    }
-});
+fuzz_target!(|data: &[u8]| portcullis_tls::fuzzing::certificate(data));

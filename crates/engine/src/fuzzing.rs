@@ -8,7 +8,7 @@ use portcullis_core::{Peer, mask};
 
 use crate::listen::frames::{Allowance, Budget, Frames};
 use crate::listen::framing::{Framing, Limits};
-pub use crate::listen::proxy::{Progress, parse as proxy};
+use crate::listen::proxy::{Progress, parse as proxied};
 use crate::open::forwarded::{self, Trusted};
 use crate::open::headers::{self, IdentityHeaders, Passing};
 use crate::open::{host, ids};
@@ -53,6 +53,24 @@ pub fn frames(data: &[u8]) {
     assert_eq!(fits, fits_in_pieces);
     assert_eq!(whole.waits_for_head(), pieces.waits_for_head());
     let _ = (whole.send(bytes), whole.goaway(0));
+}
+
+/// The PROXY protocol: what is said of some bytes holds however many more follow, and a header is never
+/// read beyond its end.
+pub fn proxy(data: &[u8]) {
+    let whole = proxied(data);
+    if let Progress::Done(end, _) = whole {
+        assert!(end <= data.len());
+        let upto = |cut: usize| proxied(data.get(..cut).unwrap_or_default());
+        assert_eq!(upto(end), whole);
+        assert_eq!(proxied(&[data, b"\r\nPROXY"].concat()), whole);
+        for cut in 0..end {
+            assert_eq!(upto(cut), Progress::More);
+        }
+    }
+    if whole == Progress::Bad {
+        assert_eq!(proxied(&[data, b"\r\n"].concat()), Progress::Bad);
+    }
 }
 
 /// A request's head behind hyper, a line each: hosts, forwarding headers, ids, masks.

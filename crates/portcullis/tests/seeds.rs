@@ -7,14 +7,16 @@ use std::fs;
 use std::path::Path;
 
 use portcullis_core::fuzzing::{json, mapping, path};
-use portcullis_engine::fuzzing::{configuration, frames, framing, head};
+use portcullis_engine::fuzzing::{configuration, frames, framing, head, proxy};
 use portcullis_policies::fuzzing::{agree, asked, parameters, token};
+use portcullis_tls::fuzzing::certificate;
 use portcullis_upstream::fuzzing::answers;
 
 /// `oracle` holds answers to another reading of them, which needs a runtime; here they are only read.
-const TARGETS: [(&str, fn(&[u8])); 12] = [
+const TARGETS: [(&str, fn(&[u8])); 14] = [
     ("answer", answers),
     ("asked", asked),
+    ("certificate", certificate),
     ("configuration", configuration),
     ("frames", frames),
     ("framing", framing),
@@ -27,6 +29,7 @@ const TARGETS: [(&str, fn(&[u8])); 12] = [
     ("oracle", answers),
     ("parameters", parameters),
     ("path", path),
+    ("proxy", proxy),
     ("token", token),
 ];
 

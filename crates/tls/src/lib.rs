@@ -6,6 +6,8 @@
 mod broken;
 pub mod client;
 mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod names;
 mod pem;
