@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::UnixTime;
 use x509_cert::Certificate;
 use x509_cert::certificate::TbsCertificate;
 use x509_cert::crl::CertificateList;
@@ -83,6 +84,10 @@ impl Facts {
         })
     }
 
+    pub(crate) fn has_ended(&self, now: UnixTime) -> bool {
+        i64::try_from(now.as_secs()).is_ok_and(|now| now > self.expires())
+    }
+
     /// The last moment at which it holds, in seconds since 1970.
     pub fn expires(&self) -> i64 {
         let since = self.not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -156,6 +161,8 @@ mod tests {
         assert_eq!(facts.names.email, ["r@shop.example"]);
         assert_eq!(facts.names.ip, ["10.0.0.7".parse::<IpAddr>().unwrap()]);
         assert_eq!(facts.expires(), 1_927_843_200);
+        let at = |seconds| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        assert!(!facts.has_ended(at(1_927_843_200)) && facts.has_ended(at(1_927_843_201)));
         for (host, covered) in [
             ("shop.example", true),
             ("a.api.example", true),

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, Error, ProtocolVersion, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
@@ -100,10 +101,13 @@ pub async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> Result<Acce
     let stream = TlsAcceptor::from(config).accept(stream).await.map_err(failed)?;
     let connection = stream.get_ref().1;
     let facts = connection.peer_certificates().and_then(<[_]>::first).map(|der| Facts::of(der));
+    let refused = |why: String| Failed { failure: Failure::BadCertificate, why };
     // One that was judged good and cannot be read is nobody's.
-    let certificate = facts
-        .transpose()
-        .map_err(|broken| Failed { failure: Failure::BadCertificate, why: broken.to_string() })?;
+    let certificate = facts.transpose().map_err(|broken| refused(broken.to_string()))?;
+    // A resumed session brings one that was judged when it began.
+    if certificate.as_ref().is_some_and(|facts| facts.has_ended(UnixTime::now())) {
+        return Err(refused("the session's certificate has ended".to_owned()));
+    }
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
