@@ -12,8 +12,11 @@ use portcullis_policies::fuzzing::{agree, asked, parameters, token};
 use portcullis_tls::fuzzing::certificate;
 use portcullis_upstream::fuzzing::answers;
 
+/// What a target asks of its bytes.
+type Check = fn(&[u8]);
+
 /// `oracle` holds answers to another reading of them, which needs a runtime; here they are only read.
-const TARGETS: [(&str, fn(&[u8])); 14] = [
+const TARGETS: [(&str, Check); 14] = [
     ("answer", answers),
     ("asked", asked),
     ("certificate", certificate),

@@ -42,17 +42,7 @@ pub fn open(
 
     let believed = snapshot.trusted.contains(peer.ip);
     let grpc = is_grpc(&parts.headers);
-    let fields = parts.headers.len();
-    let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
-    let passing = Passing {
-        hints: believed,
-        odd_names: odd_names == OddHeaderNames::Pass,
-        method_override: snapshot.plan.method_override == MethodOverride::Pass,
-    };
-    let odd = headers::strip(&mut parts.headers, &snapshot.identity, passing);
-    if odd > 0 {
-        snapshot.metrics.odd_headers.add(odd);
-    }
+    let unclean = clean(snapshot, &mut parts.headers, believed, grpc);
     let secure = peer.secure.as_deref();
     for (name, value) in secure.iter().flat_map(|secure| &secure.identity) {
         parts.headers.insert(name.clone(), value.clone());
@@ -68,14 +58,7 @@ pub fn open(
     if let (Some(secure), Ok(host)) = (secure, &host) {
         problem = problem.or_else(|| misdirected(secure, &host.name));
     }
-    if fields > bounds.header_fields {
-        // HTTP/1.1 was counted before it was read; of HTTP/2 only the bytes are.
-        problem = problem.or_else(|| Some(Refusal::TOO_MANY_FIELDS.problem()));
-    }
-    if odd > 0 && odd_names == OddHeaderNames::Refuse {
-        let detail = "a header's name has other characters than letters, digits and -";
-        problem = problem.or(Some(Problem::new(&BAD_REQUEST, detail)));
-    }
+    problem = problem.or(unclean);
     let record = Record {
         started: worker.clock.now(),
         time,
@@ -109,6 +92,34 @@ pub fn open(
         Box::new(Exchange::new(worker, peer, parts, path, body, buffered, record, id_header));
     exchange.answer_headers.extend(hsts.map(|value| (STRICT_TRANSPORT_SECURITY, value)));
     (exchange, problem)
+}
+
+/// Takes from a client's headers what is not for it to say; or says why there is nothing to take.
+fn clean(
+    snapshot: &Snapshot,
+    headers: &mut HeaderMap,
+    believed: bool,
+    grpc: bool,
+) -> Option<Problem> {
+    let fields = headers.len();
+    let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
+    let passing = Passing {
+        hints: believed,
+        odd_names: odd_names == OddHeaderNames::Pass,
+        method_override: snapshot.plan.method_override == MethodOverride::Pass,
+    };
+    let odd = headers::strip(headers, &snapshot.identity, passing);
+    if odd > 0 {
+        snapshot.metrics.odd_headers.add(odd);
+    }
+    if fields > snapshot.bounds.header_fields {
+        // HTTP/1.1 was counted before it was read; of HTTP/2 only the bytes are.
+        return Some(Refusal::TOO_MANY_FIELDS.problem());
+    }
+    (odd > 0 && odd_names == OddHeaderNames::Refuse).then(|| {
+        let detail = "a header's name has other characters than letters, digits and -";
+        Problem::new(&BAD_REQUEST, detail)
+    })
 }
 
 fn refusal(

@@ -3,7 +3,7 @@
 //!
 //! Each file of cases beside this one is a test; `cases.rs` says how they are written.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a failed step is a failed test
 
 #[path = "../kit/mod.rs"]
 mod kit;
