@@ -29,6 +29,11 @@ pub trait Decode: Sized {
         Self::missing()
     }
 
+    /// What `on` says where `off` may stand as well. `None`: it says nothing.
+    fn switched_on() -> Option<Self> {
+        None
+    }
+
     /// A JSON Schema (2020-12) of what [`Decode::decode`] takes.
     fn schema(definitions: &mut Definitions) -> serde_json::Value;
 }

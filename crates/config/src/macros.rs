@@ -54,6 +54,10 @@ macro_rules! settings {
                 Some(Self { $($field: $field?),* })
             }
 
+            fn switched_on() -> Option<Self> {
+                Self::defaults()
+            }
+
             fn schema(definitions: &mut $crate::Definitions) -> $crate::expansion::Json {
                 definitions.define(module_path!(), stringify!($name), |definitions| {
                     #[allow(unused_variables)]

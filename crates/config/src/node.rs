@@ -91,6 +91,15 @@ impl Node {
         }
     }
 
+    /// `on`, or `true`, which YAML 1.1 made of it.
+    pub fn is_on(&self) -> bool {
+        match &self.value {
+            Value::Bool(on) => *on,
+            Value::Text(text) => text == "on",
+            _ => false,
+        }
+    }
+
     /// True when some of a scalar came from the environment: its value is then a secret, and may be
     /// read as a number or a truth value although it is text.
     pub fn is_from_environment(&self) -> bool {

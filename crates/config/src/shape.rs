@@ -123,7 +123,7 @@ impl<T: Decode> Decode for OneOrMany<T> {
     }
 }
 
-/// A thing, or `off`.
+/// A thing, or `off`. Where a block has a default for every key, `on` is the empty one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrOff<T> {
     On(T),
@@ -153,14 +153,18 @@ impl<T> OrOff<T> {
 
 impl<T: Decode> Decode for OrOff<T> {
     fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        match node.is_off() {
-            true => Some(Self::Off),
-            false => T::decode(node, out).map(Self::On),
+        if node.is_off() {
+            return Some(Self::Off);
         }
+        let switched_on = node.is_on().then(T::switched_on).flatten();
+        switched_on.or_else(|| T::decode(node, out)).map(Self::On)
     }
 
     fn schema(definitions: &mut Definitions) -> serde_json::Value {
-        let off = definitions.or_variable(json!({ "enum": ["off", false] }));
+        let off = definitions.or_variable(match T::switched_on() {
+            Some(_) => json!({ "enum": ["on", "off", true, false] }),
+            None => json!({ "enum": ["off", false] }),
+        });
         json!({ "anyOf": [off, T::schema(definitions)] })
     }
 }

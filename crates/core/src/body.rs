@@ -13,6 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::intake::Intake;
+use crate::tunnel::Tunnel;
 
 /// Why a body could not be read to its end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub enum Body {
     Incoming { inner: Incoming, left: u64, limit: u64, intake: Option<Rc<Intake>> },
     /// Anything else. Not `Send`: it stays on its worker.
     Stream(Stream),
+    /// Of a 101: there is no body, and what follows is no HTTP.
+    Tunnel(Tunnel),
 }
 
 impl std::fmt::Debug for Body {
@@ -52,6 +55,7 @@ impl std::fmt::Debug for Body {
             Self::Full(bytes) => write!(f, "Full({:?} bytes)", bytes.as_ref().map(Bytes::len)),
             Self::Incoming { left, limit, .. } => write!(f, "Incoming({left} of {limit} left)"),
             Self::Stream(_) => f.write_str("Stream"),
+            Self::Tunnel(_) => f.write_str("Tunnel"),
         }
     }
 }
@@ -76,7 +80,7 @@ impl Body {
     pub fn intake(&self) -> Option<&Rc<Intake>> {
         match self {
             Self::Incoming { intake, .. } => intake.as_ref(),
-            Self::Empty | Self::Full(_) | Self::Stream(_) => None,
+            Self::Empty | Self::Full(_) | Self::Stream(_) | Self::Tunnel(_) => None,
         }
     }
 
@@ -111,7 +115,7 @@ impl Body {
     /// As [`Body::read`]; `None` when it has more.
     pub async fn read_if_fits(&mut self, limit: u64) -> Result<Option<Bytes>, BodyError> {
         match self {
-            Self::Empty | Self::Full(None) => return Ok(Some(Bytes::new())),
+            Self::Empty | Self::Full(None) | Self::Tunnel(_) => return Ok(Some(Bytes::new())),
             Self::Full(Some(bytes)) => {
                 return Ok((bytes.len() as u64 <= limit).then(|| bytes.clone()));
             }
@@ -192,7 +196,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Tunnel(_) => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Incoming { inner, left, limit, intake } => {
                 if intake.as_ref().is_some_and(|intake| intake.is_given_up()) {
@@ -223,7 +227,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty | Self::Full(None) => true,
+            Self::Empty | Self::Full(None) | Self::Tunnel(_) => true,
             Self::Full(Some(_)) => false,
             Self::Incoming { inner, .. } => inner.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
@@ -232,7 +236,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
+            Self::Empty | Self::Full(None) | Self::Tunnel(_) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming { inner, .. } => inner.size_hint(),
             Self::Stream(stream) => stream.size_hint(),

@@ -85,6 +85,13 @@ pub fn vary(headers: &mut HeaderMap, name: &'static str) {
     }
 }
 
+/// True when one of the header's lists has this word, in any case.
+pub fn lists(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
+    let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let mut words = values.flat_map(|value| value.split(|byte| *byte == b','));
+    words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word))
+}
+
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     if !headers.contains_key(CONNECTION) {
         return Vec::new();

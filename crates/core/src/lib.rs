@@ -11,6 +11,7 @@ pub mod env;
 pub mod exchange;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod grpc;
 pub mod headers;
 pub mod intake;
 pub mod mapping;
@@ -24,6 +25,7 @@ pub mod problem;
 pub mod record;
 pub mod sliding;
 pub mod template;
+pub mod tunnel;
 pub mod worker;
 
 pub use body::{Body, BodyError};
@@ -31,10 +33,12 @@ pub use build::{Build, Parts, Task, fingerprint};
 pub use clock::Clock;
 pub use env::Env;
 pub use exchange::{Certificate, Claims, Consumer, Exchange, Params, Peer, Secure};
+pub use grpc::Grpc;
 pub use intake::Intake;
 pub use networks::Networks;
 pub use path::{CanonicalPath, Doubtful, PathError, PathRules};
 pub use policy::{Inspected, LocalBoxFuture, Policy, Response, Step, Verdict};
 pub use problem::{Code, FieldError, Origin, Problem, Reply};
 pub use record::{Call, Event, Field, Outcome, Record};
+pub use tunnel::{Lasting, Tunnel};
 pub use worker::{Live, Worker};

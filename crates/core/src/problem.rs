@@ -189,6 +189,15 @@ impl Problem {
         self.0.retry_after
     }
 
+    /// The headers of its answer, but for those that describe a body.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = self.0.headers.clone();
+        if let Some(wait) = self.0.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+        }
+        headers
+    }
+
     /// The answer that a client gets.
     pub fn reply(&self, request_id: &str) -> Reply {
         let mut members = serde_json::json!({
@@ -200,13 +209,11 @@ impl Problem {
             "error": self.0.code.title,
             "requestId": request_id,
         });
-        let mut headers = self.0.headers.clone();
+        let mut headers = self.headers();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(object) = members.as_object_mut() {
             if let Some(wait) = self.0.retry_after {
-                let seconds = whole_seconds(wait);
-                object.insert("retryAfter".into(), seconds.into());
-                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+                object.insert("retryAfter".into(), whole_seconds(wait).into());
             }
             if !self.0.errors.is_empty() {
                 let rows = self.0.errors.iter().map(|error| {

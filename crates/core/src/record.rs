@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Clock;
 use crate::exchange::Peer;
+use crate::grpc::Rpc;
 use crate::problem::{Origin, Problem};
 
 /// How a policy's look at an exchange ended.
@@ -148,8 +149,12 @@ pub struct Record {
     pub subject: Option<Arc<str>>,
     pub consumer: Option<Arc<str>>,
     pub status: u16,
+    /// When the request says that it is gRPC.
+    pub rpc: Option<Rpc>,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// Who or what ended a tunnel.
+    pub ended: Option<&'static str>,
     pub failure: Option<Failure>,
     pub calls: SmallVec<[Call; 1]>,
     pub events: Vec<Event>,
@@ -176,8 +181,10 @@ impl Record {
             subject: None,
             consumer: None,
             status: 0,
+            rpc: None,
             bytes_in: 0,
             bytes_out: 0,
+            ended: None,
             failure: None,
             calls: SmallVec::new(),
             events: Vec::new(),

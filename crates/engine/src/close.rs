@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
+use portcullis_core::metrics::Gauge;
 use portcullis_core::{Body, BodyError, Exchange, Problem, Response};
 
 use crate::listen::Line;
@@ -19,7 +20,10 @@ use crate::snapshot::Snapshot;
 /// The answer to a problem, which the record then knows.
 pub fn problem(exchange: &mut Exchange, problem: &Problem) -> Response {
     exchange.record.fail(problem);
-    problem.reply(&exchange.record.request_id).into()
+    match &exchange.record.rpc {
+        Some(rpc) => rpc.form.reply(problem).into(),
+        None => problem.reply(&exchange.record.request_id).into(),
+    }
 }
 
 /// The last headers of every answer; nothing follows the head of an answer to HEAD.
@@ -38,44 +42,79 @@ pub fn finish(exchange: &mut Exchange, mut response: Response) -> Response {
         *response.body_mut() = Body::Empty;
     }
     exchange.record.status = response.status().as_u16();
+    if let Some(rpc) = &exchange.record.rpc {
+        rpc.note(response.headers());
+    }
     response
 }
 
-/// An answer's body that owns its exchange: when it has left, or its client is gone, the record is
-/// written and the exchange's guards are dropped.
-pub struct Recorded {
-    body: Body,
-    done: bool,
-    /// A piece of it is there, and the client has not taken it.
-    offers: bool,
+/// An exchange until its end: then the record is written and the exchange's guards are dropped.
+pub struct Recording {
     exchange: Box<Exchange>,
+    done: bool,
     snapshot: Rc<Arc<Snapshot>>,
     line: Rc<Line>,
 }
 
-impl Recorded {
+impl Recording {
     /// From the request's head on: a client that goes away before its answer leaves a record too.
     pub fn new(exchange: Box<Exchange>, snapshot: Rc<Arc<Snapshot>>, line: Rc<Line>) -> Self {
-        Self { body: Body::Empty, done: false, offers: false, exchange, snapshot, line }
+        Self { exchange, done: false, snapshot, line }
     }
 
     pub fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
     }
 
+    /// Where open tunnels of its route are counted.
+    pub fn tunnels(&self) -> Option<Gauge> {
+        self.snapshot.metrics.tunnels(&self.exchange.record)
+    }
+
+    /// It came to the end that it was meant to have.
+    pub fn complete(&mut self) {
+        self.done = true;
+    }
+
     /// The answer's head is made; its body follows.
-    pub fn answered(mut self, body: Body) -> Self {
+    pub fn answered(mut self, body: Body) -> Recorded {
         self.done = body.is_end_stream();
-        self.body = body;
-        self.offer(!self.done);
-        self
+        let mut recorded = Recorded { body, offers: false, recording: Some(self) };
+        recorded.offer(!recorded.body.is_end_stream());
+        recorded
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let (worker, record) = (&self.exchange.worker, &self.exchange.record);
+        let duration = worker.clock.now().saturating_duration_since(record.started);
+        self.snapshot.metrics.observe(record, duration, !self.done);
+        self.snapshot.log.write(worker, record, duration, !self.done);
+        self.line.request_finished();
+    }
+}
+
+/// An answer's body that owns its exchange: that ends when it has left, or its client is gone.
+pub struct Recorded {
+    body: Body,
+    /// A piece of it is there, and the client has not taken it.
+    offers: bool,
+    /// `None`: the exchange goes on elsewhere.
+    recording: Option<Recording>,
+}
+
+impl Recorded {
+    /// No body: what belongs to the answer goes on elsewhere.
+    pub fn nothing() -> Self {
+        Self { body: Body::Empty, offers: false, recording: None }
     }
 
     /// Tells the connection's supervisor for whom this waits: for the client, or for more of itself.
     fn offer(&mut self, offers: bool) {
-        if self.offers != offers {
+        if let Some(recording) = self.recording.as_ref().filter(|_| self.offers != offers) {
+            recording.line.offer(if offers { 1 } else { -1 });
             self.offers = offers;
-            self.line.offer(if offers { 1 } else { -1 });
         }
     }
 }
@@ -92,17 +131,22 @@ impl http_body::Body for Recorded {
             self.offer(false);
             return Poll::Pending;
         };
-        match &frame {
-            Some(Ok(frame)) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.exchange.record.bytes_out += length as u64;
-                self.done = self.body.is_end_stream();
-            }
-            Some(Err(_)) => {}
-            None => self.done = true,
-        }
         // Also the last piece: of HTTP/2 it stays here until the client has a window for it.
         self.offer(matches!(frame, Some(Ok(_))));
+        let ended = frame.is_none() || self.body.is_end_stream();
+        let Some(recording) = &mut self.recording else { return Poll::Ready(frame) };
+        match &frame {
+            Some(Ok(frame)) => {
+                let record = &mut recording.exchange.record;
+                record.bytes_out += frame.data_ref().map_or(0, Bytes::len) as u64;
+                if let (Some(rpc), Some(trailers)) = (&record.rpc, frame.trailers_ref()) {
+                    rpc.note(trailers);
+                }
+                recording.done = ended;
+            }
+            Some(Err(_)) => {}
+            None => recording.done = true,
+        }
         Poll::Ready(frame)
     }
 
@@ -118,10 +162,5 @@ impl http_body::Body for Recorded {
 impl Drop for Recorded {
     fn drop(&mut self) {
         self.offer(false);
-        let (worker, record) = (&self.exchange.worker, &self.exchange.record);
-        let duration = worker.clock.now().saturating_duration_since(record.started);
-        self.snapshot.metrics.observe(record, duration, !self.done);
-        self.snapshot.log.write(worker, record, duration, !self.done);
-        self.line.request_finished();
     }
 }

@@ -8,6 +8,7 @@ use portcullis_core::{Peer, mask};
 
 use crate::listen::frames::{Allowance, Budget, Frames};
 use crate::listen::framing::{Framing, Limits};
+use crate::listen::gaps::Gaps;
 use crate::listen::proxy::{Progress, parse as proxied};
 use crate::open::forwarded::{self, Trusted};
 use crate::open::headers::{self, IdentityHeaders, Passing};
@@ -71,6 +72,16 @@ pub fn proxy(data: &[u8]) {
     if whole == Progress::Bad {
         assert_eq!(proxied(&[data, b"\r\n"].concat()), Progress::Bad);
     }
+}
+
+/// Frames of a WebSocket, behind a byte that says how they are cut: a frame of somebody else's has room at
+/// the same places.
+pub fn gaps(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else { return };
+    let (mut whole, mut pieces) = (Gaps::default(), Gaps::default());
+    whole.feed(bytes);
+    bytes.chunks(usize::from(*cut).max(1)).for_each(|piece| pieces.feed(piece));
+    assert_eq!(whole.has_room(), pieces.has_room());
 }
 
 /// A request's head behind hyper, a line each: hosts, forwarding headers, ids, masks.

@@ -13,7 +13,7 @@ pub static REQUESTS: Metric = Metric {
 pub static DURATION: Metric = Metric {
     name: "portcullis_request_duration_seconds",
     kind: Kind::Histogram,
-    help: "From the request's head to the last byte of its answer.",
+    help: "From the request's head to the last byte of its answer; WebSockets are not in it.",
     labels: &["route"],
 };
 
@@ -21,6 +21,20 @@ pub static ABORTED: Metric = Metric {
     name: "portcullis_requests_aborted_total",
     kind: Kind::Counter,
     help: "Requests whose client went away, or whose answer broke off, before its last byte.",
+    labels: &["route"],
+};
+
+pub static GRPC: Metric = Metric {
+    name: "portcullis_grpc_calls_total",
+    kind: Kind::Counter,
+    help: "gRPC calls that have ended, by the status that their clients were told; of routes to an upstream of HTTP/2, and of requests without a route.",
+    labels: &["route", "grpc_status"],
+};
+
+pub static TUNNELS: Metric = Metric {
+    name: "portcullis_tunnels",
+    kind: Kind::Gauge,
+    help: "Open WebSockets.",
     labels: &["route"],
 };
 
@@ -119,6 +133,8 @@ pub const METRICS: &[&Metric] = &[
     &REQUESTS,
     &DURATION,
     &ABORTED,
+    &GRPC,
+    &TUNNELS,
     &CALLS,
     &CALL_DURATION,
     &CONNECTIONS,

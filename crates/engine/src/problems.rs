@@ -73,6 +73,13 @@ pub const METHOD_NOT_ALLOWED: Code = Code {
     cure: "Use one of the methods in the Allow header.",
 };
 
+pub const NO_WEBSOCKET: Code = Code {
+    name: "no_websocket",
+    status: StatusCode::NOT_IMPLEMENTED,
+    title: "No WebSocket here",
+    cure: "Ask a route that forwards with `websocket: on`; the service has to answer with 101.",
+};
+
 pub const INTERNAL: Code = Code {
     name: "internal_error",
     status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -112,6 +119,7 @@ pub const CODES: &[&Code] = &[
     &FLOOD,
     &ROUTE_NOT_FOUND,
     &METHOD_NOT_ALLOWED,
+    &NO_WEBSOCKET,
     &INTERNAL,
     &CALL_FAILED,
     &COMPOSITION_TIMEOUT,

@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use portcullis_core::metrics::{Counter, Histogram, Metrics};
+use portcullis_core::grpc::{Rpc, Status};
+use portcullis_core::metrics::{Counter, Gauge, Histogram, Metrics};
 use portcullis_core::{Build, Clock, Inspected, Parts, Policy, Record, Task};
 use portcullis_policies::Kind;
 use portcullis_upstream::{Upstream, UpstreamPlan};
 
 use crate::listen::Entrance;
-use crate::metrics::{ABORTED, DURATION, ODD_HEADERS, REQUESTS};
+use crate::metrics::{ABORTED, DURATION, GRPC, ODD_HEADERS, REQUESTS, TUNNELS};
 use crate::open::forwarded::Trusted;
 use crate::open::headers::IdentityHeaders;
 use crate::plan::{BoundsPlan, Plan, RoutePlan};
@@ -159,25 +160,46 @@ struct RouteMetrics {
     classes: [Counter; 5],
     duration: Histogram,
     aborted: Counter,
+    /// By status; where there may be gRPC.
+    grpc: Option<[Counter; Status::NAMES.len()]>,
+    /// Where there may be WebSockets.
+    tunnels: Option<Gauge>,
 }
 
 impl RequestMetrics {
     fn new(metrics: &Metrics, plan: &Plan) -> Self {
-        let route = |name: &str| RouteMetrics {
+        let is_h2 = |name: &&str| plan.upstreams.get(*name).is_some_and(UpstreamPlan::is_h2);
+        let grpc = |name: &str| Status::NAMES.map(|status| metrics.counter(&GRPC, &[name, status]));
+        let route = |name: &str, has_grpc: bool, has_tunnels: bool| RouteMetrics {
             classes: ["1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|class| metrics.counter(&REQUESTS, &[name, class])),
             duration: metrics.histogram(&DURATION, &[name]),
             aborted: metrics.counter(&ABORTED, &[name]),
+            grpc: has_grpc.then(|| grpc(name)),
+            tunnels: has_tunnels.then(|| metrics.gauge(&TUNNELS, &[name])),
         };
-        let routes = plan.routes.iter().map(|plan| (Arc::clone(&plan.name), route(&plan.name)));
+        let routes = plan.routes.iter().map(|plan| {
+            let has_grpc = plan.target.upstreams().iter().any(is_h2);
+            (Arc::clone(&plan.name), route(&plan.name, has_grpc, plan.target.has_websockets()))
+        });
+        let unrouted = route("", plan.upstreams.values().any(UpstreamPlan::is_h2), false);
         let odd_headers = metrics.counter(&ODD_HEADERS, &[]);
-        Self { routes: routes.collect(), unrouted: route(""), odd_headers }
+        Self { routes: routes.collect(), unrouted, odd_headers }
+    }
+
+    fn of(&self, record: &Record) -> &RouteMetrics {
+        let known = record.route.as_ref().and_then(|name| self.routes.get(name));
+        known.unwrap_or(&self.unrouted)
+    }
+
+    /// Where open tunnels of an exchange's route are counted.
+    pub fn tunnels(&self, record: &Record) -> Option<Gauge> {
+        self.of(record).tunnels.clone()
     }
 
     /// Counts an exchange that has ended.
     pub fn observe(&self, record: &Record, duration: Duration, aborted: bool) {
-        let known = record.route.as_ref().and_then(|name| self.routes.get(name));
-        let route = known.unwrap_or(&self.unrouted);
+        let route = self.of(record);
         let class = usize::from(record.status / 100).saturating_sub(1).min(4);
         if let Some(counter) = route.classes.get(class) {
             counter.inc();
@@ -185,6 +207,14 @@ impl RequestMetrics {
         if aborted {
             route.aborted.inc();
         }
-        route.duration.observe(duration);
+        if record.ended.is_none() {
+            route.duration.observe(duration);
+        }
+        let status = record.rpc.as_ref().and_then(Rpc::status);
+        if let (Some(all), Some(status)) = (&route.grpc, status)
+            && let Some(counter) = all.get(usize::from(status.number()))
+        {
+            counter.inc();
+        }
     }
 }

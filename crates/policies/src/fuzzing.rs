@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use bytes::BytesMut;
 use portcullis_config::{Decode as _, Diagnostics, Named, Reader, Sources, parse};
 use portcullis_core::metrics::Metrics;
 use portcullis_core::{Build, Clock};
@@ -9,6 +10,7 @@ use portcullis_core::{Build, Clock};
 use crate::accepts::Weights;
 use crate::coding::Coding;
 use crate::cors::origin::{Listed, Origins};
+use crate::grpc_web;
 use crate::issuers::{self, IssuerSettings, keys};
 pub use crate::json::agree;
 use crate::jwt::verify::{Trusted, verify};
@@ -52,6 +54,20 @@ pub fn asked(data: &[u8]) {
             assert!(!origin.as_bytes().contains(&b'@') && uri.path() == "/", "{origin:?}");
         }
     }
+}
+
+/// A body of gRPC-Web as text, behind a byte that says how it is cut: it decodes to the same.
+pub fn grpc_web(data: &[u8]) {
+    let Some((cut, bytes)) = data.split_first() else { return };
+    let decoded = |cut: usize| {
+        let (mut text, mut all) = (BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(cut.max(1)) {
+            text.extend_from_slice(piece);
+            all.extend(grpc_web::decode(&mut text).ok()?);
+        }
+        Some((all, text.len()))
+    };
+    assert_eq!(decoded(bytes.len()), decoded(usize::from(*cut)));
 }
 
 fn issuer() -> Vec<Trusted> {

@@ -5,7 +5,8 @@ use portcullis_config::{Definitions, Node};
 
 use crate::planner::{Planned, Planner};
 use crate::{
-    api_key, authorize, body_limit, compress, cors, ip_access, jwt, rate_limit, transform, validate,
+    api_key, authorize, body_limit, compress, cors, grpc_web, ip_access, jwt, rate_limit,
+    transform, validate,
 };
 
 /// One kind of policy: its name in the YAML, its settings' schema and how a block becomes a plan.
@@ -73,6 +74,12 @@ pub const KINDS: &[Kind] = &[
         because: "nobody reads what is too large, and only who may ask is told how large that is",
         schema: body_limit::schema,
         plan: body_limit::plan,
+    },
+    Kind {
+        name: "grpc_web",
+        because: "whoever reads bodies further in sees them as the service does",
+        schema: grpc_web::schema,
+        plan: grpc_web::plan,
     },
     Kind {
         name: "validate",

@@ -16,6 +16,7 @@ pub mod cors;
 mod encoder;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod grpc_web;
 pub mod ip_access;
 pub mod issuers;
 mod json;

@@ -7,22 +7,25 @@ use std::fs;
 use std::path::Path;
 
 use portcullis_core::fuzzing::{json, mapping, path};
-use portcullis_engine::fuzzing::{configuration, frames, framing, head, proxy};
-use portcullis_policies::fuzzing::{agree, asked, parameters, token};
+use portcullis_engine::fuzzing::{configuration, frames, framing, gaps, head, proxy};
+use portcullis_policies::fuzzing::{agree, asked, grpc_web, parameters, token};
 use portcullis_tls::fuzzing::certificate;
-use portcullis_upstream::fuzzing::answers;
+use portcullis_upstream::fuzzing::{answers, grpc_health};
 
 /// What a target asks of its bytes.
 type Check = fn(&[u8]);
 
 /// `oracle` holds answers to another reading of them, which needs a runtime; here they are only read.
-const TARGETS: [(&str, Check); 14] = [
+const TARGETS: [(&str, Check); 17] = [
     ("answer", answers),
     ("asked", asked),
     ("certificate", certificate),
     ("configuration", configuration),
     ("frames", frames),
     ("framing", framing),
+    ("gaps", gaps),
+    ("grpc_health", grpc_health),
+    ("grpc_web", grpc_web),
     ("head", head),
     ("json", |data| {
         json(data);

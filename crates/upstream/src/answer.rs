@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http_body::{Frame, SizeHint};
 use portcullis_core::{Body, BodyError, Response, headers};
 use tokio::time::{Instant, Sleep};
@@ -20,6 +20,9 @@ use crate::deadline::Deadline;
 use crate::deliver::Held;
 use crate::pool::Pool;
 use crate::request::Progress;
+
+/// Server-sent events (HTML Living Standard section 9.2).
+const EVENTS: &[u8] = b"text/event-stream";
 
 /// What an answer's body comes from.
 pub(crate) trait Flow {
@@ -91,6 +94,16 @@ pub(crate) struct Patience {
     pub(crate) deadline: Option<Deadline>,
 }
 
+impl Patience {
+    /// For an answer with these headers: a stream of events has no end that could be waited for.
+    pub(crate) fn with(self, headers: &HeaderMap) -> Self {
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let start = kind.get(..EVENTS.len()).unwrap_or_default();
+        let deadline = self.deadline.filter(|_| !start.eq_ignore_ascii_case(EVENTS));
+        Self { deadline, ..self }
+    }
+}
+
 /// The answer as the engine gets it; `is_head`: to a HEAD, which has no body.
 pub(crate) fn receive(head: Head, is_head: bool, home: Home, patience: Patience) -> Response {
     let Head { status, mut headers, framing, .. } = head;
@@ -98,7 +111,7 @@ pub(crate) fn receive(head: Head, is_head: bool, home: Home, patience: Patience)
     if !is_head && status != StatusCode::NOT_MODIFIED {
         frame(&mut headers, status, framing);
     }
-    let body = body(Own { home, framing }, patience);
+    let body = body(Own { home, framing }, patience.with(&headers));
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -17,7 +17,6 @@ use crate::metrics::UpstreamMetrics;
 use crate::pool::Pool;
 use crate::problems::{BAD_ANSWER, CONNECT_FAILED, DEADLINE, RESET, TIMEOUT};
 use crate::request::{Progress, Ready};
-use crate::settings::Statuses;
 
 /// How long an upstream may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,14 +67,6 @@ impl Outcome {
             Self::BadAnswer => "bad_answer",
             Self::Stale => "stale",
             Self::Client => "client",
-        }
-    }
-
-    /// What an answer's status says.
-    pub(crate) fn of_status(status: u16, failures: &[Statuses]) -> Self {
-        match failures.iter().any(|statuses| statuses.contain(status)) {
-            true => Self::ServerError,
-            false => Self::Answered,
         }
     }
 

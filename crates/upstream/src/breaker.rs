@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use portcullis_core::Problem;
-use portcullis_core::breaker::{Breaker, Permit, Phase, Settings, Status, Transition, Why};
+use portcullis_core::breaker::{Breaker, Permit, Phase, Settings, Status, Ticket, Transition, Why};
 use portcullis_core::chance;
 use portcullis_core::metrics::Metrics;
 use portcullis_core::problem::whole_seconds;
@@ -53,6 +53,11 @@ impl UpstreamBreaker {
                 Err(problem.retry_after(refused.retry_after).from_upstream())
             }
         }
+    }
+
+    /// The permit again that became this ticket.
+    pub(crate) fn redeem(&self, ticket: Ticket) -> Permit<'_> {
+        self.breaker.redeem(ticket)
     }
 
     /// Holds it open or closed, or lets it go.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::Method;
+use http::{Method, StatusCode};
 use portcullis_core::Response;
 
 use crate::answer::{self, Home, Patience};
@@ -16,6 +16,7 @@ use crate::h2::Shared;
 use crate::request::Ready;
 use crate::set::Set;
 use crate::upstream::Upstream;
+use crate::websocket;
 
 /// One request to one endpoint.
 pub(crate) struct Errand<'e> {
@@ -71,10 +72,17 @@ impl Carrier for Set {
             let answered = attempt.share(streams, request, errand.begun, errand.wants_back).await?;
             let ((mut head, incoming), stream) = (answered.0.into_parts(), answered.1);
             answer::clean(&mut head.headers);
+            let patience = patience.with(&head.headers);
             let body = answer::body(Shared::new(incoming, stream, errand.held), patience);
             return Ok(Response::from_parts(head, body));
         }
+        let websocket = request.as_ref().and_then(|request| request.head.websocket.as_ref());
+        let lasting = websocket.map(|handshake| handshake.lasting);
         let (head, mut connection) = attempt.run(request, errand.begun).await?;
+        if let (Some(lasting), StatusCode::SWITCHING_PROTOCOLS) = (lasting, head.status) {
+            connection.let_go();
+            return Ok(websocket::switched(head, connection, errand.held, lasting));
+        }
         match (errand.wants_back)(head.status.as_u16()) {
             true => *request = connection.take_back(),
             false => connection.let_go(),

@@ -14,7 +14,6 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::Method;
 use http_body::Frame;
 use portcullis_core::BodyError;
 use portcullis_tls::{Connector, Stream};
@@ -26,7 +25,7 @@ use crate::codec::Bad;
 use crate::codec::answer::{Framing, Taken};
 use crate::codec::head::{Head, Heads};
 use crate::codec::request::Sending;
-use crate::request::Ready;
+use crate::request::{self, Ready};
 
 /// What one read has room for at least, and, once much came, at most.
 const READ: usize = 8 * 1024;
@@ -133,7 +132,7 @@ impl Connection {
         let head = Rc::clone(&request.head);
         wire.sending = Some(Sending::new(request, std::mem::take(&mut wire.spare)));
         let (mut heads, mut heard) = (Heads::default(), false);
-        std::future::poll_fn(|cx| wire.poll_head(cx, &head.method, &mut heads, &mut heard)).await
+        std::future::poll_fn(|cx| wire.poll_head(cx, &head, &mut heads, &mut heard)).await
     }
 
     /// The request, to send it again: after it was lost, or in place of taking its answer. `None` when
@@ -142,6 +141,12 @@ impl Connection {
         let sending = self.wire.sending.take()?;
         self.wire.keep_alive &= sending.is_done();
         sending.take_back()
+    }
+
+    /// What came and was not read, and the socket: for what is no HTTP any more.
+    pub(crate) fn raw(&mut self) -> (&mut BytesMut, &mut Stream) {
+        let wire = &mut *self.wire;
+        (&mut wire.input, &mut wire.stream)
     }
 
     /// Forgets the request if all of it has gone out. Said once its answer is taken.
@@ -229,7 +234,7 @@ impl Wire {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
+        request: &request::Head,
         heads: &mut Heads,
         heard: &mut bool,
     ) -> Poll<Sent> {
@@ -237,7 +242,7 @@ impl Wire {
             return Poll::Ready(Sent::Lost(of_body(&error)));
         } // Where writing failed, reading tells: an answer may have come before.
         loop {
-            match heads.take(&mut self.input, method) {
+            match heads.take(&mut self.input, request) {
                 Ok(Some(head)) => {
                     self.keep_alive &= head.keep_alive;
                     return Poll::Ready(Sent::Answered(head));

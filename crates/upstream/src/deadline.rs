@@ -1,16 +1,14 @@
 //! The one deadline of an exchange: from the settings, or earlier from a gRPC client, and told to the
-//! service that has to keep it. And what else of gRPC matters on the way to a service.
+//! service that has to keep it.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use portcullis_core::Clock;
+use portcullis_core::{Clock, Grpc};
 use tokio::time::Instant;
 
 /// How long a gRPC call may take, in the protocol's own units (gRPC over HTTP/2, "Timeout").
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// When the answer is too late: seconds since 1970, with milliseconds.
 const REQUEST_DEADLINE: HeaderName = HeaderName::from_static("x-request-deadline");
 
@@ -66,16 +64,9 @@ impl Deadline {
     }
 }
 
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    kind.strip_prefix(b"application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+") || rest.starts_with(b";"))
-}
-
-/// A gRPC status that speaks against the service: DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE.
-pub(crate) fn has_failed(headers: &HeaderMap) -> bool {
-    let status = headers.get(GRPC_STATUS).map(HeaderValue::as_bytes);
-    matches!(status, Some(b"4" | b"13" | b"14"))
+/// True for gRPC as services speak it, which is what a deadline of its own kind is for.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    Grpc::of(headers) == Some(Grpc::Native)
 }
 
 /// At most eight digits and a unit.
@@ -106,6 +97,8 @@ fn written(left: Duration) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     fn of(headers: &HeaderMap, setting: Option<Duration>) -> Option<Deadline> {

@@ -19,8 +19,9 @@ use portcullis_core::{Problem, Response, Worker};
 use crate::attempt::{Lost, Nudge, Outcome};
 use crate::balance::Balance;
 use crate::carrier::{Carrier, Errand};
-use crate::deadline::{Deadline, has_failed, is_grpc};
+use crate::deadline::Deadline;
 use crate::endpoint::InFlight;
+use crate::grpc;
 use crate::hedge::soon;
 use crate::overload::Slot;
 use crate::request::Ready;
@@ -48,9 +49,9 @@ pub(crate) struct Held {
 
 /// A request on its way.
 pub(crate) struct Delivery<'d, C> {
-    pub(crate) upstream: &'d Upstream,
+    pub(crate) upstream: &'d Arc<Upstream>,
     pub(crate) worker: &'d Worker,
-    pub(crate) set: &'d Set,
+    pub(crate) set: &'d Rc<Set>,
     carrier: &'d C,
     how: How,
     pub(crate) method: Method,
@@ -87,16 +88,16 @@ impl Ended {
 
 impl<'d, C: Carrier> Delivery<'d, C> {
     pub(crate) fn new(
-        upstream: &'d Upstream,
+        upstream: &'d Arc<Upstream>,
         worker: &'d Worker,
-        set: &'d Set,
+        set: &'d Rc<Set>,
         carrier: &'d C,
         how: How,
         request: &Ready,
         now: Instant,
     ) -> Self {
         let method = request.head.method.clone();
-        let (timeouts, may_be_grpc) = (&upstream.timeouts, upstream.pool.max_streams.is_some());
+        let (timeouts, may_be_grpc) = (&upstream.timeouts, upstream.speaks_grpc());
         let headers = &request.head.headers;
         Self {
             upstream,
@@ -264,13 +265,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         match carried {
             Ok(response) => {
                 self.told(place, now.saturating_duration_since(begun), now);
-                let status = response.status().as_u16();
-                let outcome = match Outcome::of_status(status, &self.upstream.failures) {
-                    Outcome::Answered if self.is_grpc_failure(&response) => Outcome::ServerError,
-                    outcome => outcome,
-                };
-                trial.end(outcome, now, || format!("{label}: answered {status}"));
-                Ended::Answered(response)
+                Ended::Answered(self.judge(trial, label, response))
             }
             Err(lost) => {
                 trial.end(lost.outcome(), now, || format!("{label}: {}", lost.reason()));
@@ -279,10 +274,23 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         }
     }
 
-    /// A gRPC call that failed at once says so in its head.
-    fn is_grpc_failure(&self, response: &Response) -> bool {
-        let headers = response.headers();
-        self.upstream.pool.max_streams.is_some() && is_grpc(headers) && has_failed(headers)
+    /// Says how an attempt went that was answered, or lets the answer say it.
+    fn judge(&self, mut trial: Trial<'_>, label: &str, response: Response) -> Response {
+        let (upstream, status) = (self.upstream, response.status().as_u16());
+        let mut outcome = upstream.failures.of_status(status);
+        let may_be_grpc = upstream.speaks_grpc() && outcome == Outcome::Answered;
+        if may_be_grpc && grpc::is_open(&response) {
+            return grpc::put_off(response, trial.put_off(), self.deadline);
+        }
+        let ended = may_be_grpc.then(|| grpc::status(&response)).flatten();
+        if let Some(ended) = ended {
+            outcome = upstream.failures.of_grpc(ended, self.deadline);
+        }
+        trial.end(outcome, self.now.get(), || match ended {
+            Some(ended) => format!("{label}: ended {}", ended.name()),
+            None => format!("{label}: answered {status}"),
+        });
+        response
     }
 
     /// What an attempt keeps until its answer has ended: its slot, and that the endpoint has something
@@ -313,7 +321,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
     /// Whether an answer of this status may be asked for again.
     fn asks_again(&self, status: u16, attempts: u32, on_trial: bool) -> bool {
         let retries = self.upstream.retries.as_ref();
-        let fails = Outcome::of_status(status, &self.upstream.failures).is_failure();
+        let fails = self.upstream.failures.of_status(status).is_failure();
         self.is_repeatable
             && (on_trial && fails && attempts < WITHOUT_RETRIES
                 || retries.is_some_and(|it| attempts < it.attempts && it.when.answered(status)))

@@ -1,10 +1,11 @@
 //! What fuzz targets ask of this crate, also asked of their seeds by a plain test.
 
 use bytes::BytesMut;
-use http::Method;
 
 use crate::codec::answer::Taken;
 use crate::codec::head::Heads;
+use crate::grpc_health;
+use crate::request::Head;
 
 /// Answers of an endpoint, behind a byte that says how they are cut: they say the same.
 pub fn answers(data: &[u8]) {
@@ -17,6 +18,11 @@ pub fn answers(data: &[u8]) {
     }
 }
 
+/// The answer to a health check.
+pub fn grpc_health(data: &[u8]) {
+    let _ = grpc_health::state(data);
+}
+
 /// An answer, as it comes in pieces of `cut` bytes: its status, and its body unless it is broken.
 pub fn answer(bytes: &[u8], cut: usize) -> Option<(u16, Option<Vec<u8>>)> {
     let (mut input, mut heads, mut head) = (BytesMut::new(), Heads::default(), None);
@@ -24,7 +30,7 @@ pub fn answer(bytes: &[u8], cut: usize) -> Option<(u16, Option<Vec<u8>>)> {
     for piece in bytes.chunks(cut.max(1)) {
         input.extend_from_slice(piece);
         if head.is_none() {
-            head = heads.take(&mut input, &Method::GET).ok()?;
+            head = heads.take(&mut input, &Head::bare()).ok()?;
         }
         let Some(head) = &mut head else { continue };
         loop {

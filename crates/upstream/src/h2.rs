@@ -29,8 +29,10 @@ use crate::request::{Framing, Outgoing, Ready};
 
 /// How many headers' bytes an answer may have.
 const HEADERS: u32 = 64 * 1024;
-/// Streams and connections may have this many bytes on their way to us.
+/// A stream may have this many bytes on its way to us, and a connection this many in all: who does not
+/// read one answer is not to hold up the others that share its connection.
 const WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * WINDOW;
 /// A connection that says nothing is asked whether it is still there.
 const PING: Duration = Duration::from_secs(20);
 const PONG: Duration = Duration::from_secs(10);
@@ -47,8 +49,12 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for OnWorker {
     }
 }
 
-/// A body that can be taken back while hyper sends it.
-struct Lent(Rc<RefCell<Option<Outgoing>>>);
+/// A body that can be taken back while hyper sends it, and that says itself why it failed: hyper tells
+/// only that the stream was reset.
+struct Lent {
+    body: Rc<RefCell<Option<Outgoing>>>,
+    failed: Rc<RefCell<Option<BodyError>>>,
+}
 
 impl http_body::Body for Lent {
     type Data = Bytes;
@@ -58,18 +64,22 @@ impl http_body::Body for Lent {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.0.borrow_mut().as_mut() {
+        let polled = match self.body.borrow_mut().as_mut() {
             Some(body) => Pin::new(body).poll_frame(cx),
             None => Poll::Ready(Some(Err(BodyError::Other("it was taken back".to_owned())))),
+        };
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            *self.failed.borrow_mut() = Some(error.clone());
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.borrow().as_ref().is_none_or(Outgoing::is_end_stream)
+        self.body.borrow().as_ref().is_none_or(Outgoing::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.borrow().as_ref().map_or_else(SizeHint::default, Outgoing::size_hint)
+        self.body.borrow().as_ref().map_or_else(SizeHint::default, Outgoing::size_hint)
     }
 }
 
@@ -97,7 +107,7 @@ impl Connection {
             .timer(TokioTimer::new())
             .max_header_list_size(HEADERS)
             .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG);
         let shaken = builder.handshake(TokioIo::new(stream)).await;
@@ -203,8 +213,9 @@ impl Streams {
         };
         let mut ready = ready;
         let body = std::mem::replace(&mut ready.body, Outgoing::new(Body::Empty, 0));
-        let lent = Rc::new(RefCell::new(Some(body)));
-        let outgoing = match written(&ready, stream.connection.is_secure, Lent(Rc::clone(&lent))) {
+        let (lent, failed) = (Rc::new(RefCell::new(Some(body))), Rc::default());
+        let body = Lent { body: Rc::clone(&lent), failed: Rc::clone(&failed) };
+        let outgoing = match written(&ready, stream.connection.is_secure, body) {
             Ok(outgoing) => outgoing,
             Err(why) => return Sent::Lost(Lost::Request(why)),
         };
@@ -219,8 +230,12 @@ impl Streams {
             }
             Err(mut error) => {
                 let unsent = error.take_message().is_some();
-                let error = error.into_error();
-                if unsent { Sent::Gone } else { Sent::Lost(lost(&error)) }
+                let (error, failed) = (error.into_error(), failed.take());
+                match failed {
+                    _ if unsent => Sent::Gone,
+                    Some(failed) => Sent::Lost(of_body(&failed)),
+                    None => Sent::Lost(lost(&error)),
+                }
             }
         }
     }
@@ -281,9 +296,6 @@ fn written(ready: &Ready, is_secure: bool, body: Lent) -> Result<Request<Lent>, 
 
 fn lost(error: &hyper::Error) -> Lost {
     let cause = error.source();
-    if let Some(error) = cause.and_then(|it| it.downcast_ref()) {
-        return of_body(error);
-    }
     if error.is_user() {
         return Lost::Request(causes(error));
     }

@@ -13,7 +13,7 @@ use http::Method;
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use crate::attempt::{Nudge, Outcome};
+use crate::attempt::Nudge;
 use crate::carrier::Carrier;
 use crate::deliver::{Delivery, Ended};
 use crate::request::{Head, Ready, Request};
@@ -71,7 +71,7 @@ impl<C: Carrier> Delivery<'_, C> {
     pub(crate) fn nudge(&self, tried: &[usize], request: Option<&Ready>) -> Option<Nudge> {
         let hedge = self.upstream.hedge.filter(|_| tried.len() == 1)?;
         let is_plain = matches!(self.method, Method::GET | Method::HEAD)
-            && request.is_some_and(|request| request.body.is_end_stream());
+            && request.is_some_and(|it| it.body.is_end_stream() && it.head.websocket.is_none());
         let after = hedge.after.or_else(|| self.upstream.most.get());
         let after = after.filter(|_| is_plain && self.set.members.len() > 1)?;
         Some(Nudge { at: Instant::now() + after, is_due: Cell::new(false) })
@@ -127,7 +127,7 @@ impl<C: Carrier> Delivery<'_, C> {
 
     fn is_good(&self, ended: &Ended) -> bool {
         matches!(ended, Ended::Answered(response)
-            if !Outcome::of_status(response.status().as_u16(), &self.upstream.failures).is_failure())
+            if !self.upstream.failures.of_status(response.status().as_u16()).is_failure())
     }
 
     /// The second of two that came, unless it is no better than the first.

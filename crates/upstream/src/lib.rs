@@ -17,8 +17,11 @@ mod connection;
 mod deadline;
 mod deliver;
 mod endpoint;
+mod failures;
 #[doc(hidden)]
 pub mod fuzzing;
+mod grpc;
+mod grpc_health;
 mod h2;
 mod health;
 mod hedge;
@@ -39,16 +42,17 @@ mod status;
 mod tls;
 mod trial;
 mod upstream;
+mod websocket;
 
 pub use deliver::Failure;
 pub use h2::OnWorker;
 pub use metrics::METRICS;
 pub use names::NameServers;
-pub use plan::UpstreamPlan;
+pub use plan::{UpstreamPlan, lasting};
 pub use problems::{
     BAD_ANSWER, CODES, CONNECT_FAILED, DEADLINE, OVERLOADED, RESET, TIMEOUT, UNAVAILABLE,
     UNRESOLVED,
 };
 pub use request::Outbound;
-pub use settings::{Statuses, UpstreamSettings};
+pub use settings::{Protocol, Statuses, UpstreamSettings, WebSocketSettings};
 pub use upstream::{Unsent, Upstream};

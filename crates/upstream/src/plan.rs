@@ -7,20 +7,22 @@ use http::uri::PathAndQuery;
 use portcullis_config::{Diagnostics, OrOff, Percent, Reader, Span, Spanned};
 use portcullis_core::breaker::{Rates, Settings as Breaker, Share};
 use portcullis_core::template::Reference;
-use portcullis_core::{Build, fingerprint};
+use portcullis_core::{Build, Lasting, fingerprint};
 
 use crate::address::{Address, Host};
 use crate::attempt::Timeouts;
 use crate::balance::Balance;
+use crate::failures::Failures;
 use crate::hedge::Hedge;
 use crate::names::NameServers;
 use crate::overload::InFlightLimit;
 use crate::pool::Limits;
-use crate::probe::{ProbePlan, keep_probed};
+use crate::probe::{ProbePlan, Question, keep_probed};
 use crate::retry::{Retries, When};
 use crate::settings::{
     BalanceSettings, BalanceWord, BreakerSettings, Condition, EndpointSettings, HealthSettings,
-    InFlightSettings, Loss, Protocol, RetrySettings, Statuses, TimeoutSettings, UpstreamSettings,
+    InFlightSettings, Loss, Protocol, RetrySettings, TimeoutSettings, UpstreamSettings,
+    WebSocketSettings,
 };
 use crate::tls;
 use crate::upstream::Upstream;
@@ -45,8 +47,7 @@ pub struct UpstreamPlan {
     pub(crate) slow_start: Option<Duration>,
     pub(crate) timeouts: Timeouts,
     pub(crate) breaker: Option<Breaker>,
-    /// Answers that are failures.
-    pub(crate) failures: Vec<Statuses>,
+    pub(crate) failures: Failures,
     /// Whether endpoints that fail are set aside.
     pub(crate) is_judged: bool,
     pub(crate) panic_below: Share,
@@ -89,8 +90,10 @@ impl UpstreamPlan {
             out.warning(span, format!("`hedge` of `{name}` has no effect: it has one endpoint"));
         }
         let pool = pool(settings, out);
-        let default_failures = || BreakerSettings::defaults().map(|it| it.statuses);
-        let failures = settings.breaker.on().map(|it| it.statuses.clone());
+        let failures = match settings.breaker.on() {
+            Some(breaker) => Some(Failures::new(breaker)),
+            None => BreakerSettings::defaults().as_ref().map(Failures::new),
+        };
         let health = settings.health.on();
         Some(Self {
             name: name.to_owned(),
@@ -99,7 +102,7 @@ impl UpstreamPlan {
             slow_start: slow_start?,
             timeouts: timeouts?,
             breaker: breaker?,
-            failures: failures.or_else(default_failures)?,
+            failures: failures?,
             is_judged: health.is_some(),
             panic_below: health.map_or(PANIC_BELOW, |it| share(it.panic_below)),
             probe: probe?,
@@ -112,6 +115,11 @@ impl UpstreamPlan {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its endpoints speak HTTP/2, over which there may be gRPC and is no WebSocket.
+    pub fn is_h2(&self) -> bool {
+        self.pool.max_streams.is_some()
     }
 
     /// The running upstream: the present one when nothing about it changed, else a new one. Breaker,
@@ -167,6 +175,13 @@ fn timeouts(settings: &TimeoutSettings, out: &mut Diagnostics) -> Option<Timeout
     })
 }
 
+/// What a route says about how long its WebSockets may last.
+pub fn lasting(settings: &WebSocketSettings, out: &mut Diagnostics) -> Option<Lasting> {
+    let idle = wait(&settings.idle, out);
+    let lifetime = optional(settings.lifetime.on(), |it| wait(it, out));
+    Some(Lasting { idle: idle?, lifetime: lifetime? })
+}
+
 fn breaker(settings: &BreakerSettings, out: &mut Diagnostics) -> Option<Breaker> {
     let looks_at_rates = settings.failure_rate.is_some() || settings.slow_rate.is_some();
     let needs = |needed: bool, span: Span, key: &str, out: &mut Diagnostics| {
@@ -208,7 +223,7 @@ fn probe(
     is_h2: bool,
     out: &mut Diagnostics,
 ) -> Option<Option<ProbePlan>> {
-    let Some(path) = &settings.path else {
+    let Some(question) = question(settings, is_h2, out) else {
         let port = settings.port.as_ref().map_or(Span::default(), |port| port.span);
         for (key, span) in [
             ("statuses", settings.statuses.span),
@@ -219,21 +234,15 @@ fn probe(
             ("port", port),
         ] {
             if span != Span::default() {
-                out.error(span, format!("`{key}` has no effect without `path`"))
+                out.error(span, format!("`{key}` has no effect without `path` or `grpc`"))
                     .hint("say what to ask for, such as path: /healthz");
             }
         }
         return Some(None);
     };
-    let asked = PathAndQuery::try_from(path.as_str()).ok().filter(|_| path.starts_with('/'));
-    if asked.is_none() {
-        out.error(path.span, format!("`{}` is no path", path.shown()))
-            .hint("begin it with a slash");
-    }
     let (every, timeout) = (wait(&settings.every, out), wait(&settings.timeout, out));
     Some(Some(ProbePlan {
-        path: asked?,
-        statuses: settings.statuses.value.clone(),
+        question: question?,
         every: every?,
         timeout: timeout?,
         unhealthy_after: u32::try_from(settings.unhealthy_after.get()).ok()?,
@@ -241,6 +250,40 @@ fn probe(
         port: settings.port.as_ref().and_then(|port| u16::try_from(port.get()).ok()),
         is_h2,
     }))
+}
+
+/// What endpoints are asked: nothing, or `Some(None)` after a complaint.
+fn question(
+    settings: &HealthSettings,
+    is_h2: bool,
+    out: &mut Diagnostics,
+) -> Option<Option<Question>> {
+    let path = match (&settings.path, &settings.grpc) {
+        (None, None) => return None,
+        (Some(path), None) => path,
+        (None, Some(service)) => {
+            if !is_h2 {
+                out.error(service.span, "gRPC needs an upstream that speaks HTTP/2")
+                    .hint("add protocol: h2");
+            }
+            if settings.statuses.span != Span::default() {
+                out.error(settings.statuses.span, "`statuses` has no effect with `grpc`");
+            }
+            return Some(Some(Question::Grpc { service: service.to_string() }));
+        }
+        (Some(_), Some(service)) => {
+            out.error(service.span, "`path` and `grpc` both say what to ask for")
+                .hint("keep one of them");
+            return Some(None);
+        }
+    };
+    let asked = PathAndQuery::try_from(path.as_str()).ok().filter(|_| path.starts_with('/'));
+    if asked.is_none() {
+        out.error(path.span, format!("`{}` is no path", path.shown()))
+            .hint("begin it with a slash");
+    }
+    let statuses = settings.statuses.value.clone();
+    Some(asked.map(|path| Question::Get { path, statuses }))
 }
 
 fn retries(settings: &RetrySettings, out: &mut Diagnostics) -> Option<Retries> {

@@ -15,16 +15,58 @@ use portcullis_core::chance::{self, Chance};
 use crate::attempt::Lost;
 use crate::connection::{Connection, Counted, Sent};
 use crate::endpoint::Endpoint;
+use crate::grpc_health;
 use crate::h2::{self, Streams};
 use crate::request::{self, Outbound};
 use crate::settings::Statuses;
 use crate::upstream::Upstream;
 
-/// What is asked for, and how answers are judged.
+/// What is asked, and what a good answer is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Question {
+    Get {
+        path: PathAndQuery,
+        statuses: Vec<Statuses>,
+    },
+    /// Whether this service serves; all of them, when it has no name.
+    Grpc {
+        service: String,
+    },
+}
+
+impl Question {
+    fn outbound(&self, host: HeaderValue) -> Outbound {
+        let mut headers = HeaderMap::new();
+        headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
+        let outbound = Outbound {
+            method: Method::GET,
+            path_and_query: PathAndQuery::from_static("/"),
+            headers,
+            host: Some(host),
+            affinity: None,
+            retry_non_idempotent: false,
+            websocket: None,
+            body: Body::Empty,
+        };
+        match self {
+            Self::Get { path, .. } => Outbound { path_and_query: path.clone(), ..outbound },
+            Self::Grpc { service } => grpc_health::ask(service, outbound),
+        }
+    }
+
+    /// What a status says.
+    fn judge(&self, status: u16) -> Result<(), String> {
+        match self {
+            Self::Get { statuses, .. } if statuses.iter().any(|it| it.contain(status)) => Ok(()),
+            Self::Get { .. } | Self::Grpc { .. } => Err(format!("answered {status}")),
+        }
+    }
+}
+
+/// How endpoints are asked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ProbePlan {
-    pub(crate) path: PathAndQuery,
-    pub(crate) statuses: Vec<Statuses>,
+    pub(crate) question: Question,
     pub(crate) every: Duration,
     pub(crate) timeout: Duration,
     pub(crate) unhealthy_after: u32,
@@ -97,24 +139,16 @@ async fn ask(endpoint: &Endpoint, plan: &ProbePlan, now: Instant) -> Result<(), 
         socket.set_port(plan.port.unwrap_or(socket.port()));
         let connector = endpoint.connector.as_ref();
         let (open, streams) = (Rc::new(Cell::new(0)), Streams::new(1));
-        let mut headers = HeaderMap::new();
-        headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
-        let outbound = Outbound {
-            method: Method::GET,
-            path_and_query: plan.path.clone(),
-            headers,
-            host: Some(endpoint.host.clone()),
-            affinity: None,
-            retry_non_idempotent: false,
-            body: Body::Empty,
-        };
-        let request = request::write(outbound, 0);
+        let request = request::write(plan.question.outbound(endpoint.host.clone()), 0);
         let request = request.map_err(|problem| Lost::Request(problem.detail().to_owned()))?;
         let gone = || Lost::Reset("closed at once".to_owned());
         if plan.is_h2 {
             let (stream, _) = streams.place(socket, connector, plan.timeout, now, &open).await?;
             return match Streams::send(stream, &mut Some(request), &|_| false).await {
-                h2::Sent::Answered(head, _) => Ok(head.status().as_u16()),
+                h2::Sent::Answered(answer, _stream) => Ok(match plan.question {
+                    Question::Get { .. } => plan.question.judge(answer.status().as_u16()),
+                    Question::Grpc { .. } => grpc_health::judge(answer).await,
+                }),
                 h2::Sent::Gone => Err(gone()),
                 h2::Sent::Lost(lost) => Err(lost),
             };
@@ -122,14 +156,13 @@ async fn ask(endpoint: &Endpoint, plan: &ProbePlan, now: Instant) -> Result<(), 
         let open = Counted::new(&open);
         let mut connection = Connection::open(socket, connector, plan.timeout, open).await?;
         match connection.send(request).await {
-            Sent::Answered(head) => Ok(head.status.as_u16()),
+            Sent::Answered(head) => Ok(plan.question.judge(head.status.as_u16())),
             Sent::Unsent => Err(gone()),
             Sent::Unheard(lost) | Sent::Lost(lost) => Err(lost),
         }
     };
     match tokio::time::timeout(plan.timeout, asked).await {
-        Ok(Ok(status)) if plan.statuses.iter().any(|it| it.contain(status)) => Ok(()),
-        Ok(Ok(status)) => Err(format!("answered {status}")),
+        Ok(Ok(judged)) => judged,
         Ok(Err(lost)) => Err(lost.reason()),
         Err(_) => Err(format!("no answer within {:?}", plan.timeout)),
     }

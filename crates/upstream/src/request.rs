@@ -11,9 +11,11 @@ use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::too_large;
-use portcullis_core::{Body, BodyError, Problem, headers};
+use portcullis_core::{Body, BodyError, Lasting, Problem, headers};
 use smallvec::SmallVec;
 use tokio::time::Instant;
+
+use crate::websocket::Handshake;
 
 /// A request as the engine hands it over.
 pub struct Outbound {
@@ -27,6 +29,8 @@ pub struct Outbound {
     pub affinity: Option<u64>,
     /// Whether it may be sent again although its method is not idempotent.
     pub retry_non_idempotent: bool,
+    /// A WebSocket is asked for, and how long it may last; over HTTP/1.1 only.
+    pub websocket: Option<Lasting>,
     pub body: Body,
 }
 
@@ -58,6 +62,16 @@ pub(crate) struct Head {
     pub(crate) path_and_query: PathAndQuery,
     /// Without `Host` and without framing.
     pub(crate) headers: HeaderMap,
+    /// What a 101 has to say; without it there is none.
+    pub(crate) websocket: Option<Handshake>,
+}
+
+impl Head {
+    /// A GET without headers, to read answers by.
+    pub(crate) fn bare() -> Self {
+        let path_and_query = PathAndQuery::from_static("/");
+        Self { method: Method::GET, path_and_query, headers: HeaderMap::new(), websocket: None }
+    }
 }
 
 /// How a request's body is framed (RFC 9112 section 6).
@@ -88,12 +102,13 @@ impl Request {
 /// The request, but for its Host when that is the endpoint's. Up to `keep` bytes of its body are kept
 /// while they pass, so that it can be sent again.
 pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
-    let Outbound { method, path_and_query, mut headers, host, body, .. } = outbound;
+    let Outbound { method, path_and_query, mut headers, host, body, websocket, .. } = outbound;
     fits(&body)?;
     headers::remove_where(&mut headers, is_not_sent);
     if headers.contains_key(TE) {
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
     }
+    let websocket = websocket.map(|lasting| Handshake::ask(&mut headers, lasting));
     join_cookies(&mut headers);
     let framing = match body.size_hint().exact() {
         Some(0) if !expects_content(&method) => Framing::Nothing,
@@ -101,7 +116,8 @@ pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
         None => Framing::Chunked,
     };
     let host = host.unwrap_or(HeaderValue::from_static(""));
-    let (head, told) = (Rc::new(Head { method, path_and_query, headers }), Vec::new());
+    let head = Rc::new(Head { method, path_and_query, headers, websocket });
+    let told = Vec::new();
     Ok(Box::new(Request { head, host, told, framing, body: Outgoing::new(body, keep) }))
 }
 
@@ -286,6 +302,7 @@ mod tests {
             host: None,
             affinity: None,
             retry_non_idempotent: false,
+            websocket: None,
             body,
         };
         write(outbound, 0).unwrap()

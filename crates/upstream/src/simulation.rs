@@ -179,7 +179,7 @@ impl Carrier for Endpoints {
 struct Scene {
     endpoints: Endpoints,
     worker: Rc<Worker>,
-    set: Set,
+    set: Rc<Set>,
     numbers: Cell<u64>,
     retries: u32,
 }
@@ -203,7 +203,7 @@ impl Scene {
         let mut build = Build::new(clock.clone(), &metrics, None);
         let upstream = plan.build(&NameServers::default(), &mut build);
         let worker = Worker::new(0, clock);
-        let set = Set::new(&upstream, &worker, &[]);
+        let set = Rc::new(Set::new(&upstream, &worker, &[]));
         let endpoints = Endpoints {
             dice: Rc::clone(dice),
             moods: set.members.iter().map(|_| Cell::new(Mood::Well)).collect(),
@@ -231,6 +231,7 @@ impl Scene {
             host: None,
             affinity: None,
             retry_non_idempotent: false,
+            websocket: None,
             body: Body::full(if *method == Method::GET { "" } else { "body" }),
         };
         let request = request::write(outbound, 1000).unwrap();

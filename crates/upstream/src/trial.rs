@@ -1,9 +1,11 @@
 //! An attempt that is out: counted once, in the metrics, by the breaker and in its endpoint's health,
 //! also when its future is dropped.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
-use portcullis_core::breaker::Permit;
+use portcullis_core::breaker::{Permit, Ticket};
 
 use crate::attempt::Outcome;
 use crate::pool::Pool;
@@ -12,8 +14,8 @@ use crate::upstream::Upstream;
 
 /// Until [`Trial::end`] or the drop.
 pub(crate) struct Trial<'t> {
-    upstream: &'t Upstream,
-    set: &'t Set,
+    upstream: &'t Arc<Upstream>,
+    set: &'t Rc<Set>,
     pub(crate) place: usize,
     pub(crate) pool: &'t Pool,
     /// It tries an endpoint that was set aside.
@@ -24,13 +26,26 @@ pub(crate) struct Trial<'t> {
 
 impl<'t> Trial<'t> {
     pub(crate) fn new(
-        upstream: &'t Upstream,
-        set: &'t Set,
+        upstream: &'t Arc<Upstream>,
+        set: &'t Rc<Set>,
         picked: &Picked<'t>,
         permit: Option<Permit<'t>>,
     ) -> Self {
         let (place, on_trial) = (picked.place, picked.on_trial);
         Self { upstream, set, place, pool: &picked.member.pool, on_trial, permit, ended: false }
+    }
+
+    /// Leaves the verdict to the answer's body.
+    pub(crate) fn put_off(mut self) -> PutOff {
+        self.ended = true;
+        PutOff {
+            upstream: Arc::clone(self.upstream),
+            set: Rc::clone(self.set),
+            place: self.place,
+            on_trial: self.on_trial,
+            ticket: self.permit.take().map(Permit::put_off),
+            ended: false,
+        }
     }
 
     pub(crate) fn end(&mut self, outcome: Outcome, now: Instant, reason: impl FnOnce() -> String) {
@@ -85,6 +100,43 @@ impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.end(Outcome::Client, self.upstream.clock.now(), String::new);
+        }
+    }
+}
+
+/// An attempt that was answered, and of which only the answer's body says how it went. Counted once, also
+/// when it is dropped.
+pub(crate) struct PutOff {
+    pub(crate) upstream: Arc<Upstream>,
+    set: Rc<Set>,
+    place: usize,
+    on_trial: bool,
+    ticket: Option<Ticket>,
+    ended: bool,
+}
+
+impl PutOff {
+    /// Says how it went, and why.
+    pub(crate) fn end(mut self, outcome: Outcome, why: String) {
+        self.close(outcome, why);
+    }
+
+    fn close(&mut self, outcome: Outcome, why: String) {
+        self.ended = true;
+        let (upstream, set, place) = (&self.upstream, &self.set, self.place);
+        let permit = self.ticket.take().zip(upstream.breaker.as_ref());
+        let permit = permit.map(|(ticket, breaker)| breaker.redeem(ticket));
+        let Some(member) = set.members.get(place) else { return };
+        let picked = Picked { place, member, on_trial: self.on_trial };
+        let mut trial = Trial::new(upstream, set, &picked, permit);
+        trial.end(outcome, upstream.clock.now(), || format!("{}: {why}", member.pool.label));
+    }
+}
+
+impl Drop for PutOff {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.close(Outcome::Client, String::new());
         }
     }
 }

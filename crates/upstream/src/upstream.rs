@@ -12,6 +12,7 @@ use crate::attempt::Timeouts;
 use crate::balance::{self, Balance};
 use crate::breaker::UpstreamBreaker;
 use crate::deliver::{Delivery, Failure};
+use crate::failures::Failures;
 use crate::health::Generation;
 use crate::hedge::{Hedge, Most};
 use crate::metrics::UpstreamMetrics;
@@ -23,7 +24,6 @@ use crate::probe::ProbePlan;
 use crate::problems::UNRESOLVED;
 use crate::request::{self, Outbound, Ready};
 use crate::retry::{Budget, Retries};
-use crate::settings::Statuses;
 
 /// A named group of endpoints.
 pub struct Upstream {
@@ -37,8 +37,7 @@ pub struct Upstream {
     pub(crate) timeouts: Timeouts,
     pub(crate) pool: Limits,
     pub(crate) breaker: Option<Arc<UpstreamBreaker>>,
-    /// Answers that are failures.
-    pub(crate) failures: Vec<Statuses>,
+    pub(crate) failures: Failures,
     /// Whether endpoints that fail are set aside.
     pub(crate) is_judged: bool,
     pub(crate) panic_below: Share,
@@ -101,6 +100,11 @@ impl Upstream {
 
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether requests and answers may be gRPC: over HTTP/1.1 there is none.
+    pub fn speaks_grpc(&self) -> bool {
+        self.pool.max_streams.is_some()
     }
 
     /// True for the authority of one of the endpoints, as a URL would name it: by its name or by an
@@ -169,7 +173,7 @@ impl Upstream {
     /// there is none. `call` tells afterwards what happened. Dropping the future cancels the
     /// request and says nothing about the upstream's health.
     pub fn send<'a>(
-        &'a self,
+        self: &'a Arc<Self>,
         worker: &'a Rc<Worker>,
         outbound: Outbound,
         call: &'a mut Call,
@@ -195,7 +199,7 @@ impl Upstream {
     /// Sends what another upstream was not given: see [`Failure::unsent`]. What holds is said by the
     /// settings here; `affinity` as in [`Outbound::affinity`].
     pub async fn send_instead(
-        &self,
+        self: &Arc<Self>,
         worker: &Rc<Worker>,
         unsent: Unsent,
         affinity: Option<u64>,
@@ -214,7 +218,7 @@ impl Upstream {
     }
 
     async fn deliver(
-        &self,
+        self: &Arc<Self>,
         worker: &Rc<Worker>,
         request: Ready,
         how: How,

@@ -31,6 +31,7 @@ struct Peer {
     /// Answers wait for this while it is there.
     gate: Rc<RefCell<Option<Rc<Notify>>>>,
     status: Rc<Cell<u16>>,
+    body: Rc<RefCell<String>>,
     /// Closes its connections.
     close: Rc<Notify>,
 }
@@ -44,18 +45,21 @@ impl Peer {
             seen: Rc::default(),
             gate: Rc::default(),
             status: Rc::new(Cell::new(200)),
+            body: Rc::new(RefCell::new("ok".to_owned())),
             close: Rc::default(),
         };
         let (connections, close) = (Rc::clone(&peer.connections), Rc::clone(&peer.close));
         let (seen, gate) = (Rc::clone(&peer.seen), Rc::clone(&peer.gate));
-        let status = Rc::clone(&peer.status);
+        let (status, body) = (Rc::clone(&peer.status), Rc::clone(&peer.body));
         tokio::task::spawn_local(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 connections.set(connections.get() + 1);
                 let (seen, gate, status) = (Rc::clone(&seen), Rc::clone(&gate), Rc::clone(&status));
+                let body = Rc::clone(&body);
                 let service = service_fn(move |request| {
-                    answer(request, Rc::clone(&seen), Rc::clone(&gate), status.get())
+                    let answered = (status.get(), body.borrow().clone());
+                    answer(request, Rc::clone(&seen), Rc::clone(&gate), answered)
                 });
                 let builder = http2::Builder::new(OnWorker);
                 let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -73,7 +77,7 @@ async fn answer(
     request: Request<Incoming>,
     seen: Rc<RefCell<Vec<(String, String)>>>,
     gate: Rc<RefCell<Option<Rc<Notify>>>>,
-    status: u16,
+    (status, answered): (u16, String),
 ) -> Result<Response<Body>, Infallible> {
     let (parts, mut body) = request.into_parts();
     let mut text = String::new();
@@ -88,7 +92,7 @@ async fn answer(
     if let Some(gate) = gate {
         gate.notified().await;
     }
-    Ok(Response::builder().status(status).body(Body::full("ok")).unwrap())
+    Ok(Response::builder().status(status).body(Body::full(answered)).unwrap())
 }
 
 fn world(peer: &Peer, more: &str) -> Rc<World> {
@@ -167,6 +171,25 @@ fn a_connection_is_idle_from_its_last_answer_on() {
         world.clock.advance(Duration::from_secs(5));
         pass(sweep).await;
         assert_eq!((world.get().await.unwrap().status, peer.connections.get()), (200, 2));
+    });
+}
+
+#[test]
+fn who_does_not_read_one_answer_holds_up_no_other() {
+    run(async {
+        let peer = Peer::start().await;
+        let world = world(&peer, "");
+        *peer.body.borrow_mut() = "x".repeat(4 * 1024 * 1024);
+        let mut unread = Vec::new();
+        for _ in 0..3 {
+            unread.push(world.send(request(Method::GET, Body::Empty)).await.0.unwrap());
+        }
+        *peer.body.borrow_mut() = "ok".to_owned();
+        assert_eq!(world.get().await.unwrap().body.unwrap(), "ok");
+        assert_eq!(peer.connections.get(), 1);
+        for response in unread {
+            assert_eq!(finish(response).await.body.unwrap().len(), 4 * 1024 * 1024);
+        }
     });
 }
 

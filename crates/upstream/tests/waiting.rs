@@ -72,6 +72,28 @@ fn an_answer_that_stalls_is_cut_off() {
 }
 
 #[test]
+fn a_stream_of_events_has_no_deadline_once_its_head_is_there() {
+    for (kind, ends) in [("Text/Event-Stream; charset=utf-8", false), ("text/plain", true)] {
+        run(async {
+            let gate = Rc::new(Notify::new());
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n\r\ndata: 1\n\n");
+            let head: &str = Box::leak(head.into_boxed_str());
+            let script = vec![Read, Say(head), Wait(gate.clone()), Say("data: 2\n\n"), Close];
+            let endpoint = Scripted::start(vec![script]).await;
+            let world = World::of(&endpoint, "timeouts: { deadline: 2s, request: 1s, idle: 60s }");
+            let (result, _) = world.send(request(Method::GET, Body::Empty)).await;
+            tokio::task::spawn_local(async move {
+                pass(Duration::from_secs(50)).await;
+                gate.notify_one();
+            });
+            let got = finish(result.unwrap()).await;
+            assert_eq!(got.body.is_err(), ends, "{kind}");
+            assert_eq!(got.came.matches("data").count(), if ends { 1 } else { 2 });
+        });
+    }
+}
+
+#[test]
 fn a_slow_client_is_not_a_slow_upstream() {
     run(async {
         let endpoint = Scripted::always(OK).await;

@@ -197,6 +197,12 @@ impl Breaker {
         Ok(Permit { breaker: self, epoch: after.epoch, admitted, transition, spent: false })
     }
 
+    /// The permit again that became this ticket.
+    pub fn redeem(&self, ticket: Ticket) -> Permit<'_> {
+        let Ticket { epoch, admitted } = ticket;
+        Permit { breaker: self, epoch, admitted, transition: None, spent: false }
+    }
+
     /// Holds it open or closed until it is let go with `None`; it then begins as new.
     pub fn force(&self, open: Option<bool>) -> Option<Transition> {
         let step = self.always(|state| state.force(open));
@@ -305,6 +311,15 @@ pub struct Permit<'b> {
     spent: bool,
 }
 
+/// A permit that is away from its breaker, while nobody knows how the attempt went. It has to come back:
+/// a probe keeps its place until then.
+#[derive(Debug)]
+#[must_use = "a probe's place is lost with it"]
+pub struct Ticket {
+    epoch: u32,
+    admitted: Duration,
+}
+
 impl Permit<'_> {
     /// The step that giving this permit was: the first probe's is from open to half-open.
     pub fn transition(&self) -> Option<Transition> {
@@ -323,6 +338,12 @@ impl Permit<'_> {
 
     /// Nobody knows: whoever asked went away, or was at fault.
     pub fn none(self) {}
+
+    /// Nobody knows yet.
+    pub fn put_off(mut self) -> Ticket {
+        self.spent = true;
+        Ticket { epoch: self.epoch, admitted: self.admitted }
+    }
 
     fn spend(&mut self, outcome: Outcome, now: Instant) -> Option<Transition> {
         self.spent = true;

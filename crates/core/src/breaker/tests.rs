@@ -93,6 +93,20 @@ fn probes_are_capped_at_once_and_close_it_together() {
 }
 
 #[test]
+fn a_permit_may_be_away_while_nobody_knows_how_it_went() {
+    let clock = manual();
+    let breaker = broken(&clock, None);
+    clock.advance(RESET);
+    let (first, second) = (breaker.admit(clock.now()), breaker.admit(clock.now()));
+    let (first, second) = (first.unwrap().put_off(), second.unwrap().put_off());
+    assert_eq!(breaker.status(clock.now()).probing, 2, "it keeps its place");
+    breaker.redeem(first).none();
+    assert_eq!(breaker.status(clock.now()).probing, 1);
+    let failed = breaker.redeem(second).failure(clock.now());
+    assert_eq!(failed, step(Phase::HalfOpen, Phase::Open, Reason::ProbeFailed));
+}
+
+#[test]
 fn one_failed_probe_opens_it_and_the_others_are_ignored() {
     let clock = manual();
     let breaker = broken(&clock, None);

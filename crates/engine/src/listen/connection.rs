@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use http::Method;
 use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,9 +23,11 @@ use super::framing::{Framing, Limits};
 use super::line::{Line, Order};
 use super::protocol::Protocol;
 use super::refuse::{self, LastWord};
+use super::switch::{Exit, Switch, Switched};
+use super::tunnel;
 use super::watched::{Shared, Watched};
-use crate::close::Recorded;
-use crate::open::open;
+use crate::close::{Recorded, Recording};
+use crate::open::{open, websocket};
 use crate::pipeline;
 use crate::problems::{FLOOD, HEADER_TIMEOUT};
 
@@ -96,17 +99,27 @@ async fn http1_awake(
     let limits = Limits { bytes: bounds.header_bytes, fields: bounds.header_fields };
     let (arrivals, framing) = (door.arrivals.clone(), Framing::new(limits));
     let io = Watched::requests(stream, Rc::clone(line), arrivals, framing);
-    let service = service_fn(|request| exchange(door, line, peer, request));
+    let switch = Switch::default();
+    let service = service_fn(|request| {
+        let exit = match websocket::is_awaited(request.headers()) {
+            true => Exit::Connection(Rc::clone(&switch)),
+            false => Exit::None,
+        };
+        exchange(door, line, peer, request, exit)
+    });
     let mut connection = http1::Builder::new()
         .max_headers(bounds.header_fields)
         .max_buf_size(bounds.header_bytes.max(SMALLEST_BUFFER))
         .max_header_size(bounds.header_bytes)
         .half_close(false)
         .serve_connection(io, service);
-    let (mut too_slow, mut resting) = (false, None);
+    let (mut too_slow, mut orderly, mut resting) = (false, false, None);
     loop {
         tokio::select! {
-            _ = &mut connection => break,
+            ended = &mut connection => {
+                orderly = ended.is_ok();
+                break;
+            }
             order = line.ordered() => match order {
                 Order::Rest => {
                     resting = line.rest();
@@ -125,7 +138,13 @@ async fn http1_awake(
         }
     }
     let parts = connection.into_parts();
-    let (stream, framing) = parts.io.into_parts();
+    let (stream, requests) = parts.io.into_parts();
+    let (framing, early) = requests.map(|it| (it.framing, it.early)).unzip();
+    if let Some(Switched { tunnel, recording }) = switch.take().filter(|_| orderly) {
+        let (early, cut) = (early.unwrap_or_default(), line.aborted());
+        Box::pin(tunnel::run(stream, early, tunnel, door.arrivals.clone(), recording, cut)).await;
+        return None;
+    }
     let framing = framing.as_ref();
     if let Some(reads) = resting
         && reads == line.pulse.reads()
@@ -135,6 +154,17 @@ async fn http1_awake(
         return Some(stream);
     }
     let owes_body = framing.is_some_and(Framing::owes_body);
+    let last_word = last_word(door, framing, too_slow);
+    // TLS is ended with a word of its own: without it a client cannot tell an end from a cut.
+    if last_word.is_some() || owes_body || stream.is_secure() {
+        // On the heap: connections that end well do not carry it along.
+        Box::pin(refuse::end(door, line, peer, stream, last_word)).await;
+    }
+    None
+}
+
+/// What is still to be said to a client of HTTP/1.1 whose bytes became no request.
+fn last_word(door: &Door, framing: Option<&Framing>, too_slow: bool) -> Option<LastWord> {
     let problem = match framing.and_then(Framing::refused) {
         Some(refusal) => {
             door.malformed.inc();
@@ -144,12 +174,7 @@ async fn http1_awake(
         None if too_slow => Some(too_slow_a_head(door)),
         None => None,
     };
-    // TLS is ended with a word of its own: without it a client cannot tell an end from a cut.
-    if problem.is_some() || owes_body || stream.is_secure() {
-        // On the heap: connections that end well do not carry it along.
-        Box::pin(refuse::end(door, line, peer, stream, problem.map(LastWord::answer))).await;
-    }
-    None
+    problem.map(LastWord::answer)
 }
 
 fn too_slow_a_head(door: &Door) -> Problem {
@@ -163,11 +188,19 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream)
     let watched = Watched::frames(stream, Rc::clone(line), door.arrivals.clone());
     let (io, kept) = Shared::new(watched);
     let (owned_door, owned_line, owned_peer) = (Rc::clone(door), Rc::clone(line), Rc::clone(&peer));
-    let service =
-        service_fn(move |request| exchange(&owned_door, &owned_line, &owned_peer, request));
+    let service = service_fn(move |mut request| {
+        let exit = match request.method() {
+            &Method::CONNECT => {
+                Exit::Stream(hyper::upgrade::on(&mut request), owned_door.arrivals.clone())
+            }
+            _ => Exit::None,
+        };
+        exchange(&owned_door, &owned_line, &owned_peer, request, exit)
+    });
     let connection = http2::Builder::new(OnWorker)
         .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(bounds.streams)
+        .enable_connect_protocol()
         .serve_connection(io, service);
     let last_word = {
         tokio::pin!(connection);
@@ -204,6 +237,7 @@ fn exchange(
     line: &Rc<Line>,
     peer: &Rc<Peer>,
     request: http::Request<Incoming>,
+    exit: Exit,
 ) -> impl Future<Output = Result<http::Response<Recorded>, Infallible>> + use<> {
     let snapshot = door.desk.snapshot();
     let is_last = line.request_started() >= snapshot.bounds.requests;
@@ -214,15 +248,15 @@ fn exchange(
     if is_last && line.is_http2() {
         line.order(Order::Finish);
     }
-    let mut recorded = Recorded::new(exchange, Rc::clone(&snapshot), Rc::clone(line));
+    let mut recording = Recording::new(exchange, Rc::clone(&snapshot), Rc::clone(line));
     let door = Rc::clone(door);
     async move {
-        let mut response = pipeline::serve(&snapshot, recorded.exchange(), refused).await;
+        let mut response = pipeline::serve(&snapshot, recording.exchange(), refused).await;
         if (door.is_closing() || is_last)
-            && recorded.exchange().record.version != http::Version::HTTP_2
+            && recording.exchange().record.version != http::Version::HTTP_2
         {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| recorded.answered(body)))
+        Ok(exit.answer(response, recording))
     }
 }

@@ -28,6 +28,8 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Failed handshakes are told of once in this time, for each worker.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long those who are cut off may take to say goodbye.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A listener, as all threads know it.
 pub struct Listener {
@@ -239,11 +241,15 @@ impl Door {
                     in_grace = false;
                     self.each(|line| line.order(Order::Finish));
                 }
-                () = &mut deadline => {
-                    self.each(|line| line.order(Order::Abort));
-                    return;
-                }
+                () = &mut deadline => break,
             }
         }
+        self.each(|line| line.order(Order::Abort));
+        let _ = tokio::time::timeout(FAREWELL, async {
+            while self.lines.borrow().iter().any(|line| line.strong_count() > 0) {
+                self.ended.notified().await;
+            }
+        })
+        .await;
     }
 }

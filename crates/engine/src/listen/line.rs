@@ -173,6 +173,11 @@ impl Line {
         begun || self.is_new()
     }
 
+    /// Waits until it has to be closed at once.
+    pub async fn aborted(&self) {
+        while self.ordered().await < Order::Abort {}
+    }
+
     /// Looks at the counters, `tick` after the last look.
     pub fn check(&self, tick: Duration, bounds: &BoundsPlan) {
         if let Some(budget) = self.budget() {

@@ -7,11 +7,14 @@ mod enter;
 mod entrance;
 pub mod frames;
 pub mod framing;
+pub mod gaps;
 mod line;
 mod protocol;
 pub mod proxy;
 mod refuse;
 pub mod socket;
+mod switch;
+mod tunnel;
 mod watched;
 
 pub use door::{Door, Listener};

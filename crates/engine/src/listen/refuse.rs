@@ -1,7 +1,6 @@
 //! The last word to a client whose bytes became no request: a problem, a line in the log, a count.
 
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +8,10 @@ use std::time::Duration;
 use http::Version;
 use portcullis_core::{Peer, Problem, Record};
 use portcullis_tls::Stream;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::AsyncWriteExt as _;
 
 use super::door::Door;
-use super::line::{Line, Order};
+use super::line::Line;
 use crate::open::ids;
 
 /// A client that was told something may take this long to read it.
@@ -70,12 +69,8 @@ pub async fn end(
     }
     tokio::select! {
         () = linger(door, stream) => {}
-        () = told_to_go(line) => {}
+        () = line.aborted() => {}
     }
-}
-
-async fn told_to_go(line: &Line) {
-    while line.ordered().await < Order::Abort {}
 }
 
 /// Says what is wrong, and writes down that this happened.
@@ -100,19 +95,8 @@ async fn tell(door: &Door, peer: &Peer, stream: &mut Stream, last_word: &LastWor
 async fn linger(door: &Door, mut stream: Stream) {
     let _ = tokio::time::timeout(LINGER, async {
         stream.shutdown().await?;
-        while discard(door, &mut stream).await? > 0 {}
+        while door.arrivals.discard(&mut stream).await? > 0 {}
         io::Result::Ok(())
     })
     .await;
-}
-
-/// Reads what there is and forgets it; 0 for the end.
-async fn discard(door: &Door, stream: &mut Stream) -> io::Result<usize> {
-    std::future::poll_fn(|cx| {
-        door.arrivals.with(|buffer| {
-            let mut read = ReadBuf::new(buffer);
-            Pin::new(&mut *stream).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
-        })
-    })
-    .await
 }

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use portcullis_tls::Stream;
+use tokio::io::AsyncRead;
 
 use super::framing::Framing;
 use super::line::{Line, Order};
@@ -60,12 +61,26 @@ impl Pulse {
 #[derive(Clone)]
 pub struct Arrivals(Rc<RefCell<Box<[u8]>>>);
 
+/// How much is kept that came behind a request that asks for a WebSocket, beside one read.
+const EARLY: usize = 16 * 1024;
+
 /// As much as one read takes.
 const ARRIVALS: usize = 64 * 1024;
 
 impl Arrivals {
     pub fn with<T>(&self, look: impl FnOnce(&mut [u8]) -> T) -> T {
         look(&mut self.0.borrow_mut())
+    }
+
+    /// Reads what there is and forgets it; 0 for the end.
+    pub async fn discard(&self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            self.with(|buffer| {
+                let mut read = tokio::io::ReadBuf::new(buffer);
+                Pin::new(&mut *from).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+            })
+        })
+        .await
     }
 }
 
@@ -83,10 +98,18 @@ pub struct Watched {
     guard: Guard,
 }
 
+/// What is known of a connection of HTTP/1.1.
+pub struct Requests {
+    /// Where they begin and end.
+    pub framing: Framing,
+    /// What came behind one that asks for a WebSocket.
+    pub early: Vec<u8>,
+}
+
 /// What is looked for in what passes.
 enum Guard {
-    /// HTTP/1.1: where requests begin and end.
-    Requests(Framing),
+    /// HTTP/1.1.
+    Requests(Requests),
     /// HTTP/2: what frames cost, counted in the line's budget.
     Frames,
 }
@@ -94,7 +117,8 @@ enum Guard {
 impl Watched {
     /// HTTP/1.1, of which nothing gets through that is not plainly a request.
     pub fn requests(stream: Stream, line: Rc<Line>, arrivals: Arrivals, framing: Framing) -> Self {
-        Self { io: TokioIo::new(stream), line, arrivals, guard: Guard::Requests(framing) }
+        let guard = Guard::Requests(Requests { framing, early: Vec::new() });
+        Self { io: TokioIo::new(stream), line, arrivals, guard }
     }
 
     /// HTTP/2, of whose frames there are never too many.
@@ -103,18 +127,18 @@ impl Watched {
     }
 
     /// The connection again, and what is known of the requests on it.
-    pub fn into_parts(self) -> (Stream, Option<Framing>) {
-        let framing = match self.guard {
-            Guard::Requests(framing) => Some(framing),
+    pub fn into_parts(self) -> (Stream, Option<Requests>) {
+        let requests = match self.guard {
+            Guard::Requests(requests) => Some(requests),
             Guard::Frames => None,
         };
-        (self.io.into_inner(), framing)
+        (self.io.into_inner(), requests)
     }
 
     /// Whether nothing more is read, since the connection has its order to end.
     fn is_refused(&self) -> bool {
         match &self.guard {
-            Guard::Requests(framing) => framing.refused().is_some(),
+            Guard::Requests(requests) => requests.framing.refused().is_some(),
             Guard::Frames => self.line.is_told_to_end(),
         }
     }
@@ -124,7 +148,7 @@ impl Guard {
     /// How many of these bytes may be read, and what it means when that is not all.
     fn pass(&mut self, came: &[u8], line: &Line) -> (usize, Option<Order>) {
         match self {
-            Self::Requests(framing) => {
+            Self::Requests(Requests { framing, .. }) => {
                 let good = framing.feed(came);
                 line.set_between(framing.is_between());
                 (good, framing.refused().map(|_| Order::Refuse))
@@ -145,15 +169,27 @@ impl Guard {
     ) -> Poll<io::Result<()>> {
         line.pulse.read();
         let (good, order) = self.pass(came, line);
-        buffer.put_slice(came.get(..good).unwrap_or_default());
+        let (good, rest) = came.split_at_checked(good).unwrap_or_default();
+        buffer.put_slice(good);
+        if let Some(early) = self.early() {
+            early.extend_from_slice(rest);
+        }
         let Some(order) = order else { return Poll::Ready(Ok(())) };
         line.order(order);
-        if matches!(self, Self::Requests(framing) if framing.broke_off()) {
+        if matches!(self, Self::Requests(it) if it.framing.broke_off()) {
             // Whoever waits for the rest of the body has to know that it will not come.
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         // No bytes would read as the client's end.
-        if good == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+        if good.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// What has come behind a request that asks for a WebSocket, while nobody knows what it is.
+    fn early(&mut self) -> Option<&mut Vec<u8>> {
+        match self {
+            Self::Requests(Requests { framing, early }) if framing.waits() => Some(early),
+            Self::Requests(_) | Self::Frames => None,
+        }
     }
 
     /// Counts what has left, from the begin of these pieces.
@@ -181,6 +217,19 @@ impl Read for Watched {
         }
         let this = &mut *self;
         let mut arrivals = this.arrivals.0.borrow_mut();
+        while let Some(early) = this.guard.early() {
+            let room = EARLY.saturating_sub(early.len()).min(arrivals.len());
+            if room == 0 {
+                return Poll::Pending; // until there is an answer nothing more is read
+            }
+            let mut arrived = ReadBuf::new(arrivals.get_mut(..room).unwrap_or_default());
+            ready!(Pin::new(&mut this.io).poll_read(cx, arrived.unfilled()))?;
+            this.line.pulse.read();
+            early.extend_from_slice(arrived.filled());
+            if arrived.filled().is_empty() {
+                return Poll::Ready(Ok(())); // the client has gone
+            }
+        }
         let room = arrivals.len().min(buffer.remaining());
         let mut arrived = ReadBuf::new(arrivals.get_mut(..room).unwrap_or_default());
         ready!(Pin::new(&mut this.io).poll_read(cx, arrived.unfilled()))?;

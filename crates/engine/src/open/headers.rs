@@ -19,14 +19,15 @@ pub struct Passing {
     pub odd_names: bool,
     /// Headers that name another method.
     pub method_override: bool,
+    /// `TE: trailers`: it is true end to end, since trailers pass.
+    pub te: bool,
 }
 
-/// Removes what stays here. `TE: trailers` is kept: it is true end to end, since trailers pass.
-/// `Expect` goes because hyper has said 100 Continue by the time the body is read.
-/// Tells how many headers had odd names; they go as well unless they may pass.
+/// Removes what stays here. `Expect` goes because hyper has said 100 Continue by the time the body is
+/// read. Tells how many headers had odd names; they go as well unless they may pass.
 pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, passing: Passing) -> u64 {
     let odd = Cell::new(0);
-    let trailers = headers.get_all(TE).iter().any(asks_for_trailers);
+    let trailers = passing.te && headers.get_all(TE).iter().any(asks_for_trailers);
     headers::strip(headers, |name| {
         let is_odd = !passing.odd_names && is_odd(name);
         odd.set(odd.get() + u64::from(is_odd));
@@ -107,7 +108,8 @@ fn plain(name: &str) -> String {
 mod tests {
     use super::*;
 
-    const NOTHING: Passing = Passing { hints: false, odd_names: false, method_override: false };
+    const NOTHING: Passing =
+        Passing { hints: false, odd_names: false, method_override: false, te: false };
 
     fn left(believed: bool, pairs: &[(&'static str, &'static str)]) -> Vec<String> {
         let pairs = pairs
@@ -115,7 +117,8 @@ mod tests {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut headers: HeaderMap = pairs.collect();
         let identity = IdentityHeaders::new([HeaderName::from_static("x-user-id")]);
-        strip(&mut headers, &identity, Passing { hints: believed, odd_names: true, ..NOTHING });
+        let passing = Passing { hints: believed, odd_names: true, te: true, ..NOTHING };
+        strip(&mut headers, &identity, passing);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))

@@ -5,14 +5,16 @@ pub mod forwarded;
 pub mod headers;
 pub mod host;
 pub mod ids;
+pub mod websocket;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, STRICT_TRANSPORT_SECURITY, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use portcullis_core::grpc::Rpc;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Secure, Worker, mask};
 
 use crate::listen::framing::Refusal;
@@ -31,6 +33,7 @@ pub fn open(
 ) -> (Box<Exchange>, Option<Problem>) {
     let (mut parts, incoming) = request.into_parts();
     let time = worker.clock.wall();
+    websocket::mark(&mut parts, incoming.is_end_stream());
     let host = host::of(&parts);
     let path = CanonicalPath::parse_by(parts.uri.path(), snapshot.plan.path_rules);
     let authority = host.as_ref().ok().map(|host| &host.authority);
@@ -41,8 +44,8 @@ pub fn open(
     }
 
     let believed = snapshot.trusted.contains(peer.ip);
-    let grpc = is_grpc(&parts.headers);
-    let unclean = clean(snapshot, &mut parts.headers, believed, grpc);
+    let rpc = Rpc::of(&parts.headers);
+    let unclean = clean(snapshot, &mut parts, believed, rpc.is_some());
     let secure = peer.secure.as_deref();
     for (name, value) in secure.iter().flat_map(|secure| &secure.identity) {
         parts.headers.insert(name.clone(), value.clone());
@@ -52,7 +55,8 @@ pub fn open(
         forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, authority);
 
     let bounds = &snapshot.bounds;
-    let streamed = if grpc { u64::MAX } else { bounds.streamed_body };
+    // Its bodies are streams of messages: how long they get together says nothing.
+    let streamed = if rpc.is_some() { u64::MAX } else { bounds.streamed_body };
     let declared = declared_length(&parts.headers);
     let mut problem = refusal(&parts, &host, &path);
     if let (Some(secure), Ok(host)) = (secure, &host) {
@@ -77,8 +81,10 @@ pub fn open(
         subject: None,
         consumer: None,
         status: 0,
+        rpc,
         bytes_in: declared.unwrap_or(0),
         bytes_out: 0,
+        ended: None,
         failure: None,
         calls: Default::default(),
         events: Default::default(),
@@ -95,20 +101,18 @@ pub fn open(
 }
 
 /// Takes from a client's headers what is not for it to say; or says why there is nothing to take.
-fn clean(
-    snapshot: &Snapshot,
-    headers: &mut HeaderMap,
-    believed: bool,
-    grpc: bool,
-) -> Option<Problem> {
-    let fields = headers.len();
+fn clean(snapshot: &Snapshot, request: &mut Parts, believed: bool, grpc: bool) -> Option<Problem> {
+    let fields = request.headers.len();
+    // gRPC's metadata may have odd names.
     let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
     let passing = Passing {
         hints: believed,
         odd_names: odd_names == OddHeaderNames::Pass,
         method_override: snapshot.plan.method_override == MethodOverride::Pass,
+        // Over HTTP/2 only gRPC needs it: its services refuse whoever cannot read trailers.
+        te: grpc || request.version != Version::HTTP_2,
     };
-    let odd = headers::strip(headers, &snapshot.identity, passing);
+    let odd = headers::strip(&mut request.headers, &snapshot.identity, passing);
     if odd > 0 {
         snapshot.metrics.odd_headers.add(odd);
     }
@@ -150,10 +154,4 @@ fn misdirected(secure: &Secure, host: &str) -> Option<Problem> {
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// gRPC's metadata may have odd names, and its bodies are streams of messages: how long they get
-/// together says nothing.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

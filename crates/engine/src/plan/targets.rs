@@ -6,8 +6,9 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use portcullis_config::{Diagnostics, Sources, Spanned, did_you_mean};
 use portcullis_core::template::{Place, Template, Words};
-use portcullis_core::{CanonicalPath, Env, PathRules, Reply};
+use portcullis_core::{CanonicalPath, Env, Lasting, PathRules, Reply};
 use portcullis_policies::planner::{self, runs};
+use portcullis_upstream::{Protocol, lasting};
 
 use super::compose::{ComposePlan, compose};
 use crate::router::Pattern;
@@ -50,6 +51,8 @@ pub struct ForwardPlan {
     pub host: HostPlan,
     pub rewrite_location: bool,
     pub retry_non_idempotent: bool,
+    /// How long WebSockets may last, where clients may have them.
+    pub websocket: Option<Lasting>,
     pub fallback: Option<FallbackPlan>,
 }
 
@@ -69,6 +72,11 @@ pub enum TargetPlan {
 }
 
 impl TargetPlan {
+    /// Whether clients may have WebSockets here.
+    pub fn has_websockets(&self) -> bool {
+        matches!(self, Self::Forward(plan) if plan.websocket.is_some())
+    }
+
     /// The upstreams that it needs.
     pub fn upstreams(&self) -> Vec<&str> {
         match self {
@@ -189,6 +197,7 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
     };
     let to = known(&settings.to, desk);
     let fallback = fallback(settings, desk);
+    let websocket = websocket(settings, desk);
     Some(TargetPlan::Forward(Arc::new(ForwardPlan {
         to: to?,
         path: path?,
@@ -196,8 +205,27 @@ fn forward(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<TargetPlan
         host: host?,
         rewrite_location: settings.rewrite_location,
         retry_non_idempotent: settings.retry_non_idempotent,
+        websocket: websocket?,
         fallback: fallback?,
     })))
+}
+
+/// `Some(None)` where there are none.
+fn websocket(settings: &ForwardSettings, desk: &mut Desk<'_>) -> Option<Option<Lasting>> {
+    let Some(limits) = settings.websocket.on() else { return Some(None) };
+    let other = match &settings.fallback {
+        Some(FallbackSettings::Other(other)) => Some(&other.to),
+        _ => None,
+    };
+    for name in [Some(&settings.to), other].into_iter().flatten() {
+        let upstream = desk.file.upstreams.get(name);
+        if upstream.is_some_and(|upstream| upstream.protocol == Protocol::H2) {
+            let message =
+                format!("`{}` has protocol h2, over which there is no WebSocket", name.shown());
+            desk.out.error(settings.websocket.span, message).hint("leave its protocol at h1");
+        }
+    }
+    lasting(limits, desk.out).map(Some)
 }
 
 /// `Some(None)` when there is none.
@@ -293,6 +321,9 @@ impl std::fmt::Display for TargetPlan {
                     PathPlan::Strip(prefix) => write!(f, "forward to {} without {prefix}", plan.to),
                     PathPlan::Template(path) => write!(f, "forward to {}, {path}", plan.to),
                 }?;
+                if plan.websocket.is_some() {
+                    write!(f, ", with WebSockets")?;
+                }
                 match &plan.fallback {
                     None => Ok(()),
                     Some(FallbackPlan::Other(other)) => write!(f, ", or else to {other}"),

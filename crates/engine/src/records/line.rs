@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use portcullis_core::grpc::Rpc;
 use portcullis_core::record::{Event, Field};
 use portcullis_core::{Call, Origin, Record};
 
@@ -40,11 +41,17 @@ pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bo
         text(out, r#","route":"#, route);
     }
     number(out, r#","status":"#, u64::from(record.status));
+    if let Some(status) = record.rpc.as_ref().and_then(Rpc::status) {
+        text(out, r#","grpc_status":"#, status.name());
+    }
     number(out, r#","duration_us":"#, micros(duration));
     number(out, r#","bytes_in":"#, record.bytes_in);
     number(out, r#","bytes_out":"#, record.bytes_out);
     if aborted {
         out.extend_from_slice(b",\"aborted\":true");
+    }
+    if let Some(ended) = record.ended {
+        text(out, r#","ended":"#, ended);
     }
     if let Some(subject) = &record.subject {
         text(out, r#","subject":"#, subject);

@@ -26,7 +26,7 @@ use portcullis_policies::consumers::ConsumerSettings;
 use portcullis_policies::issuers::IssuerSettings;
 use portcullis_policies::rate_limit::TierSettings;
 use portcullis_policies::stores::StoreSettings;
-use portcullis_upstream::UpstreamSettings;
+use portcullis_upstream::{UpstreamSettings, WebSocketSettings};
 
 settings! {
     /// One Portcullis configuration.
@@ -241,6 +241,8 @@ settings! {
         pub rewrite_location: bool = "on",
         /// Whether the upstream's `retries` are for methods that are not idempotent, too.
         pub retry_non_idempotent: bool = "off",
+        /// Whether clients may have WebSockets: `on`, or for how long.
+        pub websocket: Spanned<OrOff<WebSocketSettings>> = "off",
         /// Who answers when the upstream does not.
         pub fallback: Option<FallbackSettings>,
     }

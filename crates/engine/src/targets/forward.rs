@@ -12,6 +12,7 @@ use portcullis_core::{Call, CanonicalPath, Exchange, PathRules, Problem, Reply, 
 use portcullis_upstream::{Failure, Outbound, Upstream};
 
 use super::{location, unresolved};
+use crate::open::websocket;
 use crate::plan::{FallbackPlan, ForwardPlan, HostPlan, PathPlan};
 use crate::problems::BAD_PATH;
 use crate::snapshot::Route;
@@ -82,6 +83,7 @@ impl Forward {
             host,
             affinity,
             retry_non_idempotent: self.plan.retry_non_idempotent,
+            websocket: self.plan.websocket.filter(|_| websocket::is_asked_for(exchange)),
             body: std::mem::take(&mut exchange.body),
         };
         let mut call = self.call(&self.upstream);

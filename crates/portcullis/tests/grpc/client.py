@@ -34,3 +34,10 @@ for name, timeout in (("Fail", 10), ("Slow", 0.3)):
         print(name.lower(), error.code().name)
 
 print("many", len([call("Get").future(b"x", timeout=10).result() for _ in range(200)]))
+
+# One answer that nobody reads holds up no other one, although they share the gateway's connection.
+unread = [channel.unary_stream("/shop.Orders/Many")(b"", timeout=30) for _ in range(4)]
+heads = [dict(answer.initial_metadata()) for answer in unread]
+print("beside", [call("Get")(b"x", timeout=10) for _ in range(3)] == [b"x|"] * 3)
+for answer in unread:
+    answer.cancel()

@@ -113,6 +113,14 @@ impl Gateway {
         if status.success() { Ok(()) } else { Err(anyhow!("kill -s {name} failed")) }
     }
 
+    /// How many bytes of memory it has (resident).
+    pub fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.context("no VmRSS")? * 1024)
+    }
+
     /// Waits until the process has ended, and gives its exit code.
     pub async fn wait_exit(&mut self, bound: Duration) -> Result<i32> {
         let status = within(bound, "the gateway's end", self.child.wait()).await??;

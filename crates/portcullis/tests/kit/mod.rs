@@ -11,6 +11,7 @@
 pub mod certificates;
 pub mod client;
 pub mod fields;
+pub mod flood;
 pub mod gateway;
 pub mod issuer;
 pub mod lines;

@@ -101,6 +101,9 @@ impl Wire {
 
     /// The body that belongs to an answer's head; `to_head` when the request was a HEAD.
     pub async fn response_body(&mut self, head: &Head, to_head: bool) -> Result<Body> {
+        if head.status == 101 {
+            return self.body(Framing::ToEnd).await; // no body: what came on the connection after it
+        }
         if to_head || head.status < 200 || matches!(head.status, 204 | 304) {
             return Ok(Body::default());
         }

@@ -5,9 +5,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::TRANSFER_ENCODING;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use portcullis_core::headers::lists;
 
 use super::Bad;
 use super::answer::{Chunk, Framing};
+use crate::request;
 
 /// An answer's head may have this many bytes and fields.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -36,20 +38,27 @@ impl Heads {
     pub(crate) fn take(
         &mut self,
         input: &mut BytesMut,
-        method: &Method,
+        request: &request::Head,
     ) -> Result<Option<Head>, Bad> {
         loop {
             let Some((length, status, minor)) = measure(input)? else { return Ok(None) };
             let bytes = input.split_to(length).freeze();
             match status.as_u16() {
-                101 => return Err(Bad::new("101 without having been asked to switch")),
+                101 => {
+                    let Some(handshake) = &request.websocket else {
+                        return Err(Bad::new("101 without having been asked to switch"));
+                    };
+                    let head = read(&bytes, status, minor, &request.method)?;
+                    handshake.check(&head.headers)?;
+                    return Ok(Some(Head { framing: Framing::Ended, keep_alive: false, ..head }));
+                }
                 100..=199 => {
                     self.interim += 1;
                     if self.interim > INTERIM {
                         return Err(Bad::new("too many interim answers"));
                     }
                 }
-                _ => return read(&bytes, status, minor, method).map(Some),
+                _ => return read(&bytes, status, minor, &request.method).map(Some),
             }
         }
     }
@@ -106,10 +115,10 @@ fn keeps_alive(headers: &HeaderMap, minor: u8) -> bool {
     if !headers.contains_key(CONNECTION) {
         return minor == 1;
     }
-    let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
-    let mut options = values.flat_map(|value| value.split(|byte| *byte == b','));
-    let mut says = |word: &[u8]| options.any(|one| one.trim_ascii().eq_ignore_ascii_case(word));
-    if minor == 1 { !says(b"close") } else { says(b"keep-alive") }
+    match minor {
+        1 => !lists(headers, &CONNECTION, b"close"),
+        _ => lists(headers, &CONNECTION, b"keep-alive"),
+    }
 }
 
 fn framing(
@@ -161,7 +170,7 @@ mod tests {
     use super::*;
 
     fn take(text: &str) -> Result<Option<Head>, Bad> {
-        Heads::default().take(&mut BytesMut::from(text), &Method::GET)
+        Heads::default().take(&mut BytesMut::from(text), &request::Head::bare())
     }
 
     fn framed(fields: &str) -> Result<(Framing, bool), Bad> {

@@ -27,6 +27,16 @@ settings! {
 }
 
 settings! {
+    /// WebSockets to the upstream, from clients of HTTP/1.1 and HTTP/2.
+    pub struct WebSocketSettings {
+        /// How long nothing may be said, in either direction.
+        pub idle: Spanned<Duration> = "5m",
+        /// How long one may last.
+        pub lifetime: OrOff<Spanned<Duration>> = "24h",
+    }
+}
+
+settings! {
     /// When a request is sent again: idempotent methods only, to another endpoint.
     pub struct RetrySettings {
         /// How often it is sent at most, the first time included.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_config::{Percent, Ranged, Spanned, settings};
 
-use super::statuses::Statuses;
+use super::statuses::{GrpcStatus, Statuses};
 
 settings! {
     /// When a sick upstream is left alone: one count for all its endpoints, routes and workers.
@@ -23,6 +23,8 @@ settings! {
         pub minimum: Spanned<Ranged<1, 10_000>> = "20",
         /// Answers that are failures.
         pub statuses: Vec<Statuses> = "[500, 502-504, 506-599]",
+        /// How gRPC calls end that are failures; what the statuses above come to.
+        pub grpc_statuses: Vec<GrpcStatus> = "[UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE, DATA_LOSS]",
         /// How long it stays open before it is tried again; twice as long after each try that failed.
         pub reset_after: Spanned<Duration> = "30s",
         /// How long it stays open at most.
@@ -36,8 +38,10 @@ settings! {
     /// When an endpoint gets no requests: by what requests see of it (five failures in a row), and
     /// by what the gateway itself asks it.
     pub struct HealthSettings {
-        /// What the gateway asks for with GET; left out, it asks nothing.
+        /// What the gateway asks for with GET; without it and `grpc` it asks nothing.
         pub path: Option<Spanned<String>>,
+        /// The service that it asks for with gRPC's own health check; `""` for all that is there.
+        pub grpc: Option<Spanned<String>>,
         /// Answers that are healthy.
         pub statuses: Spanned<Vec<Statuses>> = "[200-299]",
         /// How often it asks, a tenth more or less.

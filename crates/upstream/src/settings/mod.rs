@@ -8,7 +8,8 @@ mod tls;
 use std::time::Duration;
 
 pub use attempts::{
-    Condition, HedgeSettings, InFlightSettings, Loss, QueueSettings, RetrySettings, TimeoutSettings,
+    Condition, HedgeSettings, InFlightSettings, Loss, QueueSettings, RetrySettings,
+    TimeoutSettings, WebSocketSettings,
 };
 pub use health::{BreakerSettings, HealthSettings};
 use portcullis_config::{

@@ -1,6 +1,7 @@
-//! Sets of statuses: `503`, or `502-504`.
+//! Statuses: of HTTP `503` or `502-504`, of gRPC `UNAVAILABLE`.
 
-use portcullis_config::{Decode, Definitions, Diagnostics, Node};
+use portcullis_config::{Decode, Definitions, Diagnostics, Node, expansion};
+use portcullis_core::grpc::Status;
 
 /// One status, or all from one to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +44,21 @@ impl Decode for Statuses {
             { "type": "integer", "minimum": 200, "maximum": 999 },
             { "type": "string", "pattern": "^[2-9][0-9]{2}(-[2-9][0-9]{2})?$" },
         ] })
+    }
+}
+
+/// One of the 17 ways in which a gRPC call can end.
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcStatus(pub Status);
+
+impl Decode for GrpcStatus {
+    fn decode(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let place = expansion::choice(node, &Status::NAMES, out)?;
+        u8::try_from(place).ok().and_then(Status::numbered).map(Self)
+    }
+
+    fn schema(_: &mut Definitions) -> serde_json::Value {
+        serde_json::json!({ "enum": Status::NAMES })
     }
 }
 

@@ -379,6 +379,7 @@ pub fn request(method: Method, body: Body) -> Outbound {
         host: None,
         affinity: None,
         retry_non_idempotent: false,
+        websocket: None,
         body,
     }
 }

@@ -66,6 +66,9 @@ enum State {
     Chunk(u64),
     ChunkEnd,
     Trailers,
+    /// Behind a request that asks for a WebSocket: whether what follows is HTTP is not known yet, and
+    /// when it was not asked for in vain it is none.
+    Waiting,
 }
 
 /// What the head under way has said so far.
@@ -77,6 +80,7 @@ struct Head {
     fields: usize,
     length: Option<u64>,
     chunked: bool,
+    websocket: bool,
 }
 
 /// Follows the requests of one connection.
@@ -117,21 +121,29 @@ impl Framing {
         self.broke_off
     }
 
+    /// True behind a request that asks for a WebSocket: nothing is read as HTTP any more.
+    pub fn waits(&self) -> bool {
+        self.state == State::Waiting
+    }
+
     /// Takes the next bytes, and says how many of them may be read: fewer than all when a request
-    /// in them is refused.
+    /// in them is refused, or nothing may be read behind it.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
         let begun = self.owes_body();
         let mut at = 0;
         let mut good = 0; // where the request under way began, in these bytes
-        while self.refused.is_none() && at < bytes.len() {
+        while self.refused.is_none() && !self.waits() && at < bytes.len() {
             let rest = bytes.get(at..).unwrap_or_default();
             match self.step(rest) {
                 Ok(used) => at += used,
                 Err(refusal) => self.refused = Some(refusal),
             }
-            if self.is_between() {
+            if self.is_between() || self.waits() {
                 good = at;
             }
+        }
+        if self.waits() {
+            return good;
         }
         if self.refused.is_none() {
             return bytes.len();
@@ -146,6 +158,7 @@ impl Framing {
             State::Body(left) => Ok(self.skip(left, bytes, State::Body, State::Head)),
             State::Chunk(left) => Ok(self.skip(left, bytes, State::Chunk, State::ChunkEnd)),
             State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => self.line(bytes),
+            State::Waiting => Ok(bytes.len()),
         }
     }
 
@@ -163,6 +176,9 @@ impl Framing {
     fn enter(&mut self, state: State) {
         self.state = state;
         if state == State::Head {
+            if self.head.websocket {
+                self.state = State::Waiting;
+            }
             self.head = Head::default();
         }
     }
@@ -267,6 +283,11 @@ impl Framing {
         }
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         match name.len() {
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+                self.head.websocket |= words.any(|word| word.eq_ignore_ascii_case(b"websocket"));
+                Ok(())
+            }
             14 if name.eq_ignore_ascii_case(b"content-length") => self.content_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.transfer_encoding(value),
             _ => Ok(()),

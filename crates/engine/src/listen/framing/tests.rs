@@ -161,3 +161,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn behind_a_request_for_a_websocket_nothing_is_read() {
+    let ask = "GET / HTTP/1.1\r\nUpgrade: h2c, WebSocket\r\n\r\n";
+    let with_body = "POST / HTTP/1.1\r\nupgrade:websocket\r\nContent-Length: 2\r\n\r\nhi";
+    let chunked = "POST / HTTP/1.1\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n\
+                   2\r\nhi\r\n0\r\n\r\n";
+    for ask in [ask, with_body, chunked] {
+        let all = format!("GET /1 HTTP/1.1\r\n\r\n{ask}\u{1}no HTTP");
+        for cut in 1..all.len() {
+            let mut framing = Framing::new(LIMITS);
+            let good: usize = all.as_bytes().chunks(cut).map(|it| framing.feed(it)).sum();
+            assert_eq!((good, framing.refused()), (all.len() - 8, None), "{cut}");
+            assert!(framing.waits() && framing.owes_body() && !framing.is_between());
+        }
+    }
+    let mut framing = Framing::new(LIMITS);
+    framing.feed(
+        b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nX-Upgrade: websocket\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+    );
+    assert!(!framing.waits() && framing.is_between());
+}

@@ -160,6 +160,7 @@ impl<S: Services> Run<'_, S> {
             host,
             affinity,
             retry_non_idempotent,
+            websocket: None,
             body,
         };
         let started = clock.now();
