@@ -5,7 +5,7 @@ mod shop;
 use portcullis_config::{Decode as _, Definitions, document, settings};
 use serde_json::json;
 
-const GOOD: [&str; 8] = [
+const GOOD: [&str; 9] = [
     "doors: []",
     "doors: [127.0.0.1:80, '[::1]:443', '${HOST:-127.0.0.1:1}']",
     "doors: []\nalarm: off\nmood: off\nopen: false",
@@ -17,7 +17,7 @@ const GOOD: [&str; 8] = [
     "doors: []\nstaff: ${STAFF}\nsale: ${SALE:-5}%\nshelf: ${N:-1}KB\nmood: ${M:-busy}\nopen: ${OPEN}",
 ];
 
-const BAD: [&str; 16] = [
+const BAD: [&str; 15] = [
     "{}",
     "[]",
     "doors: 127.0.0.1:80",
