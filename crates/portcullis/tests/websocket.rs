@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::rc::Rc;
 
 use kit::BOUND;
+use kit::certificates::{Certificates, Wish};
 use kit::client::{Ask, ask};
 use kit::flood::{drink, pour};
 use kit::gateway::Gateway;
@@ -24,6 +25,19 @@ const WEBSOCKETS: &str = "websockets==15.0.1";
 const HTTPX: &str = "httpx[http2]==0.28.1";
 /// More than the sockets of two connections keep.
 const ALL: usize = 256 * 1024 * 1024;
+
+/// What there is to say to an echo, and what it says.
+const TALK: [&str; 9] = [
+    "protocol echo.v1",
+    "compressed ['permessage-deflate']",
+    "text hello",
+    "large True",
+    "parts in three parts",
+    "many True",
+    "pong True",
+    "closed 1000",
+    "plain 426",
+];
 
 /// A gateway before an echo.
 struct House {
@@ -114,8 +128,8 @@ fn run(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
 
-async fn said(script: &str, wants: &str, address: &str) -> (Vec<String>, String) {
-    let output = python(script, wants).unwrap().arg(address).output().await.unwrap();
+async fn said(script: &str, wants: &str, arguments: &[&str]) -> (Vec<String>, String) {
+    let output = python(script, wants).unwrap().args(arguments).output().await.unwrap();
     let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
     (lines, String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -124,20 +138,34 @@ async fn said(script: &str, wants: &str, address: &str) -> (Vec<String>, String)
 fn what_is_said_passes_as_it_is() {
     run(async {
         let house = House::open("on", "").await;
-        let (said, told) = said("websocket/talk.py", WEBSOCKETS, &house.address()).await;
-        let wanted = [
-            "protocol echo.v1",
-            "compressed ['permessage-deflate']",
-            "text hello",
-            "large True",
-            "parts in three parts",
-            "many True",
-            "pong True",
-            "closed 1000",
-            "plain 426",
-        ];
-        assert_eq!(said, wanted, "{told}\n{}", house.gateway.stderr.tail(20));
+        let (said, told) = said("websocket/talk.py", WEBSOCKETS, &[&house.address()]).await;
+        assert_eq!(said, TALK, "{told}\n{}", house.gateway.stderr.tail(20));
         house.logs(&["\"status\":101", "\"protocol\":\"HTTP/1.1\"", "\"ended\":\"service\""]).await;
+    });
+}
+
+#[test]
+fn it_passes_through_tls_on_both_sides() {
+    run(async {
+        let (place, mut certificates) = (Place::new().unwrap(), Certificates::default());
+        let names = vec!["shop.example".to_owned()];
+        let wish = Wish { names, days: 90, ..Wish::default() };
+        certificates.make(place.path(), "site", &wish).unwrap();
+        let of = |name: &str| place.path().join(name).display().to_string();
+        let (certificate, key) = (of("site.pem"), of("site.key"));
+        let mut program = python("websocket/server.py", WEBSOCKETS).unwrap();
+        program.args([&certificate, &key]);
+        let service = Service::run(program).await.unwrap();
+        let plain = "{ address: 127.0.0.1:0 }";
+        let secure = "{ address: 127.0.0.1:0, tls: { certificates: [{ certificate: site.pem, key: site.key }] } }";
+        let upstream = "tls: { ca: site.pem, server_name: shop.example }";
+        let config = config(service.port, "on", upstream).replacen(plain, secure, 1);
+        let config = config.replace("http://127", "https://127");
+        let file = place.write("portcullis.yaml", &config).unwrap();
+        let gateway = Gateway::start(place.path(), &file, &[]).await.unwrap();
+        let address = gateway.listener(0).unwrap().to_string();
+        let (said, told) = said("websocket/talk.py", WEBSOCKETS, &[&address, &certificate]).await;
+        assert_eq!(said, TALK, "{told}\n{}", gateway.stderr.tail(20));
     });
 }
 
@@ -145,7 +173,7 @@ fn what_is_said_passes_as_it_is() {
 fn a_client_of_http_2_has_one_too() {
     run(async {
         let house = House::open("on", "").await;
-        let (said, told) = said("websocket/h2_client.py", HTTPX, &house.address()).await;
+        let (said, told) = said("websocket/h2_client.py", HTTPX, &[&house.address()]).await;
         let wanted = [
             "connect 1",
             "head 200 echo.v1 None",

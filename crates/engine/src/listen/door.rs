@@ -246,8 +246,10 @@ impl Door {
         }
         self.each(|line| line.order(Order::Abort));
         let _ = tokio::time::timeout(FAREWELL, async {
-            while self.lines.borrow().iter().any(|line| line.strong_count() > 0) {
+            tokio::task::yield_now().await;
+            while !self.is_empty() {
                 self.ended.notified().await;
+                tokio::task::yield_now().await;
             }
         })
         .await;

@@ -1,6 +1,8 @@
-"""Talks to the echo behind the address given in several ways, and prints what came: one line each."""
+"""Talks to the echo behind the address given in several ways, through TLS if an authority is given as well, and
+prints what came: one line each."""
 
 import os
+import ssl
 import sys
 
 from websockets.exceptions import InvalidStatus
@@ -8,7 +10,12 @@ from websockets.sync.client import connect
 
 host = sys.argv[1]
 options = {"subprotocols": ["echo.v1", "other"], "max_size": None, "ping_interval": None}
-with connect(f"ws://{host}/chat", **options) as socket:
+scheme = "ws"
+if len(sys.argv) > 2:
+    scheme = "wss"
+    options["ssl"] = ssl.create_default_context(cafile=sys.argv[2])
+    options["server_hostname"] = "shop.example"
+with connect(f"{scheme}://{host}/chat", **options) as socket:
     print("protocol", socket.subprotocol)
     print("compressed", [extension.name for extension in socket.protocol.extensions])
     socket.send("hello")
@@ -25,6 +32,6 @@ with connect(f"ws://{host}/chat", **options) as socket:
 print("closed", socket.close_code)
 
 try:
-    connect(f"ws://{host}/plain", **options)
+    connect(f"{scheme}://{host}/plain", **options)
 except InvalidStatus as refused:
     print("plain", refused.response.status_code)
