@@ -61,8 +61,10 @@ pub(crate) const TEST: &[Need] = &[
     PYTHON,
 ];
 
-pub(crate) const SOAK: &[Need] =
-    &[Need { debian: "testssl.sh", ..Need::same("testssl", "looks for weaknesses of TLS") }];
+pub(crate) const SOAK: &[Need] = &[
+    Need { debian: "testssl.sh", ..Need::same("testssl", "looks for weaknesses of TLS") },
+    Need::same("slowhttptest", "slow clients that are not ours"),
+];
 
 pub(crate) const BENCH: &[Need] = &[
     Need::same("nginx", "the peer, and the upstream of all"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::frames::{PREFACE, frame, greeting};
 use super::healthy::Healthy;
 use super::house::House;
 
@@ -17,7 +18,6 @@ const END_WITHIN: Duration = Duration::from_secs(15);
 const REQUEST: &[u8] =
     b"POST /garbage/a%20b?c=d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\
     Accept: */*\r\nConnection: keep-alive\r\nX-Forwarded-For: 192.0.2.1\r\n\r\nhello";
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CHUNKED: &[u8] =
     b"POST /garbage HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -114,14 +114,11 @@ fn mutated(dice: &mut Dice) -> Vec<u8> {
 
 /// Well-formed HTTP/2 frame heads (RFC 9113, section 4.1) around nonsense.
 fn frames(dice: &mut Dice) -> Vec<u8> {
-    let mut out = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    let mut out = greeting();
     for _ in 0..=dice.below(20) {
         let payload = dice.bytes(64);
-        let length = u32::try_from(payload.len()).unwrap_or_default().to_be_bytes();
-        out.extend(length.iter().skip(1));
-        out.extend([dice.below(12) as u8, dice.next() as u8]);
-        out.extend((dice.below(7) as u32).to_be_bytes());
-        out.extend(payload);
+        let (kind, flags) = (dice.below(12) as u8, dice.next() as u8);
+        out.extend(frame(kind, flags, dice.below(7) as u32, &payload));
     }
     out
 }

@@ -13,6 +13,9 @@ use crate::client::Connection;
 use crate::gauge;
 use crate::run::{self, Guest, Room};
 
+/// What `/large` answers, in bytes.
+const LARGE: usize = 128 * 1024;
+
 /// Open files that a job may want, ours and the gateway's alike.
 const FILES: u64 = 16_384;
 
@@ -75,13 +78,16 @@ pub(crate) fn ensure_flat(before_kib: u64, after_kib: u64) -> Result<String> {
 
 fn configuration(room: &Room, port: u16, admin: u16, upstream: u16, generation: u32) -> String {
     let folder = room.path().display();
+    let large = "x".repeat(LARGE);
     format!(
         "listeners: [{{ address: \"127.0.0.1:{port}\" }}]
 admin: {{ address: \"127.0.0.1:{admin}\" }}
 log: {{ file: \"{folder}/access.log\" }}
+bounds: {{ connections: 20000, connections_per_client: 20000 }}
 upstreams: {{ up: {{ endpoints: [\"http://127.0.0.1:{upstream}\"] }} }}
 routes:
   - {{ name: generation, match: {{ path: /generation }}, respond: {{ text: \"{generation}\" }} }}
+  - {{ name: large, match: {{ path: /large }}, respond: {{ text: \"{large}\" }} }}
   - {{ name: all, match: {{ path: \"/*\" }}, forward: {{ to: up }} }}
 "
     )

@@ -1,14 +1,18 @@
 //! `cargo xtask soak`: jobs that are too long for every run, each with a bound, against the release
 //! binary. They look for what only shows after a thousand times: leaks, stalls, deaths.
 
+mod floods;
+mod frames;
 mod fuzz;
 mod garbage;
 mod healthy;
 mod house;
+mod idle;
 mod kids;
 mod memory;
 mod reloads;
 mod slow;
+mod slowhttp;
 mod stores;
 mod tls;
 
@@ -49,6 +53,24 @@ const JOBS: &[Job] = &[
         what: "5,000 clients that never finish their head, beside healthy ones",
         bound: Duration::from_secs(180),
         work: Work::Gateway(slow::run),
+    },
+    Job {
+        name: "slowhttp",
+        what: "slowhttptest in its four modes, 1,000 connections each, beside healthy clients",
+        bound: Duration::from_secs(400),
+        work: Work::Gateway(slowhttp::run),
+    },
+    Job {
+        name: "idle",
+        what: "5,000 connections at rest, beside healthy clients",
+        bound: Duration::from_secs(180),
+        work: Work::Gateway(idle::run),
+    },
+    Job {
+        name: "floods",
+        what: "2,400 floods of HTTP/2 frames, of six kinds: all are ended, memory stays flat",
+        bound: Duration::from_secs(600),
+        work: Work::Gateway(floods::run),
     },
     Job {
         name: "garbage",

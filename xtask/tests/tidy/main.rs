@@ -5,6 +5,7 @@
 
 mod code;
 mod lexicon;
+mod promises;
 mod structure;
 mod text;
 mod tree;

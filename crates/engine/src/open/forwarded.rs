@@ -138,6 +138,8 @@ fn forwarded(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn run(peer: &str, trusted: &[&str], headers: &[(&'static str, &str)]) -> (String, HeaderMap) {
@@ -173,6 +175,25 @@ mod tests {
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "shop.example:8080");
         assert_eq!(headers["forwarded"], "for=9.9.9.9;host=\"shop.example:8080\";proto=http");
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_of_a_stranger_makes_another_client(
+            lies in prop::collection::vec(("x-forwarded-for|x-real-ip|forwarded", "[ -~]{0,40}"), 0..5),
+        ) {
+            let lies: Vec<(&'static str, &str)> = lies
+                .iter()
+                .map(|(name, value)| {
+                    let names = ["x-forwarded-for", "x-real-ip", "forwarded"];
+                    (names.into_iter().find(|known| known == name).unwrap(), value.as_str())
+                })
+                .collect();
+            let (client, headers) = run("9.9.9.9:1000", &["10.0.0.0/8"], &lies);
+            prop_assert_eq!(client, "9.9.9.9");
+            prop_assert_eq!(&headers["x-forwarded-for"], "9.9.9.9");
+            prop_assert!(headers["forwarded"].to_str().unwrap().starts_with("for=9.9.9.9;"));
+        }
     }
 
     #[test]
