@@ -132,7 +132,8 @@ struct Both<C> {
 }
 
 impl<C: Duplex> Both<C> {
-    /// Passes on what there is. Ready when both ways have ended, or one of them broke.
+    /// Passes on what there is. Ready when both ways have ended: where one side breaks off, the other
+    /// still hears what was said before that.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -145,13 +146,11 @@ impl<C: Duplex> Both<C> {
         if self.first.is_none() && (self.up.has_ended || self.down.has_ended) {
             self.first = Some(if self.up.has_ended { End::Client } else { End::Service });
         }
-        match (up, down) {
-            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(End::Broken),
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => {
-                Poll::Ready(self.first.unwrap_or(End::Broken))
-            }
-            _ => Poll::Pending,
+        if up.is_pending() || down.is_pending() {
+            return Poll::Pending;
         }
+        let is_broken = self.up.is_broken || self.down.is_broken;
+        Poll::Ready(self.first.filter(|_| !is_broken).unwrap_or(End::Broken))
     }
 
     /// Says goodbye to both sides where they can hear it, and closes so that the client does.
@@ -180,6 +179,7 @@ struct Way {
     bytes: u64,
     has_ended: bool,
     is_shut: bool,
+    is_broken: bool,
 }
 
 impl Way {
@@ -194,8 +194,24 @@ impl Way {
         self.waiting.is_empty() && !self.has_ended && self.gaps.has_room()
     }
 
-    /// Ready when this way has ended, and whoever listens at its end knows it.
+    /// Ready when this way has ended, and whoever listens at its end knows it or cannot be told.
     fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl Duplex + ?Sized),
+        to: &mut (impl Duplex + ?Sized),
+        arrivals: &Arrivals,
+        last: &Cell<Instant>,
+    ) -> Poll<()> {
+        if ready!(self.pass(cx, from, to, arrivals, last)).is_err() {
+            (self.has_ended, self.is_shut, self.is_broken) = (true, true, true);
+            self.waiting = Bytes::new();
+        }
+        Poll::Ready(())
+    }
+
+    /// An error is one of the side that is written to.
+    fn pass(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut (impl Duplex + ?Sized),
@@ -221,7 +237,11 @@ impl Way {
             }
             let moved = arrivals.with(|buffer| {
                 let mut arrived = ReadBuf::new(buffer);
-                ready!(from.as_mut().poll_read(cx, &mut arrived))?;
+                if let Err(error) = ready!(from.as_mut().poll_read(cx, &mut arrived)) {
+                    // TLS calls it an error when a side ends without saying so; a WebSocket has said it.
+                    self.is_broken = error.kind() != io::ErrorKind::UnexpectedEof;
+                    arrived.clear();
+                }
                 let came = arrived.filled();
                 self.has_ended = came.is_empty();
                 self.take(came, last);
