@@ -149,13 +149,15 @@ impl Stage {
     }
 
     fn ask(&self, row: &Row) -> Result<String> {
-        let curl = |how: &str| run::output(Command::new("curl").args(["-si", how, &self.url(row)]));
+        let curl = |how: &[&str]| {
+            run::output(Command::new("curl").arg("-si").args(how).arg(self.url(row)))
+        };
         match row.job {
             Job::Http2 => {
-                let answer = curl("--http2-prior-knowledge")?;
+                let answer = curl(&["--http2-prior-knowledge"])?;
                 return Ok(answer.replacen("HTTP/2 200 ", "HTTP/1.1 200 ", 1));
             }
-            Job::Tls => return curl("-k1"),
+            Job::Tls => return curl(&["-k", "--http1.1"]),
             _ => {}
         }
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.listen))?;
