@@ -187,6 +187,8 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn listed(all: &[&str]) -> Listed {
@@ -278,6 +280,60 @@ mod tests {
             assert!(!origins.has(origin), "{origin}");
         }
     }
+
+    proptest! {
+        /// Origins put together of what could make one look like another.
+        #[test]
+        fn whoever_may_read_is_written_as_browsers_write_one_that_is_listed(
+            parts in prop::collection::vec(prop::sample::select(PARTS), 1..7),
+        ) {
+            let origins =
+                listed(&["https://shop.example.com", "https://*.example.org", "http://localhost:*"]);
+            let origin = parts.concat();
+            if origins.has(&origin) {
+                let below = origin.strip_prefix("https://").and_then(|it| it.strip_suffix(".example.org"));
+                let port = origin.strip_prefix("http://localhost:");
+                let all = |text: Option<&str>, fits: fn(char) -> bool| {
+                    text.is_some_and(|text| text.starts_with(fits) && text.chars().all(|c| fits(c) || c == '.'))
+                };
+                prop_assert!(
+                    origin == "https://shop.example.com"
+                        || origin == "http://localhost"
+                        || all(below, |c| c.is_ascii_alphanumeric() || c == '-')
+                        || all(port, |c| c.is_ascii_digit()),
+                    "{origin}"
+                );
+            }
+        }
+    }
+
+    const PARTS: &[&str] = &[
+        "https://",
+        "http://",
+        "shop.example.com",
+        ".example.org",
+        "example.org",
+        "localhost",
+        "a",
+        "evil.com",
+        "-",
+        ".",
+        ":",
+        ":80",
+        ":8443",
+        "@",
+        "/",
+        "?",
+        "#",
+        "%2e",
+        "\\",
+        " ",
+        ",",
+        "null",
+        "A",
+        "\u{fc}",
+        "[::1]",
+    ];
 
     #[test]
     fn an_origin_that_says_too_much_or_too_little_is_refused_at_load() {
