@@ -52,6 +52,7 @@ pub(crate) const TEST: &[Need] = &[
     NPM,
     REDIS,
     Need::same("openssl", "a certificate for a store"),
+    Need::same("pebble", "an authority that speaks ACME, and is not ours"),
     Need {
         brew: "python3",
         fedora: "python3",

@@ -37,6 +37,19 @@ impl Reader<'_> {
         self.read_as(path, named_at, |path| std::fs::read(path))
     }
 
+    /// The text of a file that the gateway itself writes, which need not be there yet; `path` is complete.
+    pub fn read_own(&mut self, path: &Path, named_at: Span) -> Option<String> {
+        self.files.push(path.to_owned());
+        match std::fs::read_to_string(path) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.out.error(named_at, format!("cannot read {}: {error}", path.display()));
+                None
+            }
+        }
+    }
+
     fn read_as<T>(
         &mut self,
         path: &Path,

@@ -13,6 +13,12 @@ use crate::snapshot::{Route, Snapshot};
 
 /// The route of an exchange, whose record and path parameters then know it.
 pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a Route, Verdict> {
+    if let Some(answers) = &snapshot.answers
+        && let Some(answer) = answers.at(exchange.path.as_str())
+    {
+        let body = answer.into();
+        return Err(Ok(Some(Reply { body, ..Reply::empty(StatusCode::OK) })));
+    }
     if let Some(port) = snapshot.redirect(&exchange.peer.listener) {
         return Err(Ok(Some(to_https(exchange, port))));
     }

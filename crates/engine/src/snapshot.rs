@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use portcullis_acme::{Answers, Challenge};
 use portcullis_core::grpc::{Rpc, Status};
 use portcullis_core::metrics::{Counter, Gauge, Histogram, Metrics};
 use portcullis_core::{Build, Clock, Inspected, Parts, Policy, Record, Task};
@@ -49,6 +50,8 @@ pub struct Snapshot {
     entrances: Vec<(SocketAddr, Arc<Entrance>)>,
     /// Names of listeners that send everything on to https, and to which port.
     redirects: Vec<(Arc<str>, u16)>,
+    /// What authorities are told that ask for a path, where any may.
+    pub answers: Option<Arc<Answers>>,
     pub identity: IdentityHeaders,
     pub trusted: Trusted,
     pub bounds: BoundsPlan,
@@ -105,6 +108,9 @@ pub fn build(
     let entrances: Vec<_> = listeners
         .map(|(plan, address)| (*address, Entrance::build(plan, *address, &mut build)))
         .collect();
+    let mut acme = plan.listeners.iter().filter_map(|it| it.tls.as_ref()?.acme.as_ref());
+    let by_path = acme.any(|wanted| wanted.challenge == Challenge::Http01);
+    let answers = by_path.then(|| Answers::build(&mut build));
     let redirects = entrances.iter().filter_map(|(address, entrance)| {
         Some((Arc::from(address.to_string()), entrance.redirect?))
     });
@@ -120,6 +126,7 @@ pub fn build(
         upstreams,
         redirects: redirects.collect(),
         entrances,
+        answers,
         identity: IdentityHeaders::new(plan.identity_headers.iter().cloned()),
         trusted: plan.trusted.clone(),
         bounds: plan.bounds,

@@ -1,23 +1,22 @@
 //! Floor 1: a small hardened HTTP client for the gateway's own errands, such as key sets.
 //!
-//! A private address is asked only when the configuration itself names it. It follows no redirect, reads at most [`LARGEST`] bytes, and gives up after
-//! [`PATIENCE`]. Plain http is for loopback, unless the configuration allows it.
+//! A private address is asked only when the configuration itself names it. It follows no redirect, reads at most
+//! [`LARGEST`] bytes, and gives up in time. Plain http is for loopback, unless the configuration allows it.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, HOST, USER_AGENT};
-use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use portcullis_tls::{Broken, Client, Connector};
-use tokio::io::{AsyncRead, AsyncWrite};
+use portcullis_tls::{Broken, Client, Connector, Stream};
 use tokio::net::TcpStream;
 
 /// The largest answer that is read, in bytes.
 pub const LARGEST: usize = 256 * 1024;
-/// From the connection's begin to the answer's last byte.
+/// How long [`get`] takes at most, from the connection's begin to the answer's last byte.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +29,8 @@ pub enum FetchError {
     Private,
     #[error("no connection: {0}")]
     Connect(#[from] std::io::Error),
-    #[error("no answer within {PATIENCE:?}")]
-    Timeout,
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     #[error("the answer's status is {0}")]
     Status(StatusCode),
     #[error("the answer is broken, or larger than {LARGEST} bytes: {0}")]
@@ -84,12 +83,29 @@ pub fn same_host(one: &str, two: &str) -> bool {
     host(one).is_some() && host(one) == host(two)
 }
 
-/// A 200 answer. Runs on a `LocalSet`.
+/// A 200 answer.
 pub async fn get(url: &str, allow: Allow) -> Result<Answer, FetchError> {
-    is_allowed(url, allow.http)?;
     let uri: Uri = url.parse().map_err(|_| FetchError::Address)?;
-    let answer = tokio::time::timeout(PATIENCE, connect_and_get(&uri, allow)).await;
-    answer.map_err(|_| FetchError::Timeout)?
+    let request = Request::get(uri).header(ACCEPT, "application/json").body(Bytes::new());
+    let request = request.map_err(|error| FetchError::Answer(error.to_string()))?;
+    let answer = send(request, allow, None, PATIENCE).await?;
+    if answer.status() != StatusCode::OK {
+        return Err(FetchError::Status(answer.status()));
+    }
+    Ok(Answer { max_age: max_age(answer.headers()), body: answer.into_body() })
+}
+
+/// Sends any request to its absolute URI; whatever is answered comes back. `client` says who is believed
+/// over https: the system's authorities without one.
+pub async fn send(
+    request: Request<Bytes>,
+    allow: Allow,
+    client: Option<&Client>,
+    patience: Duration,
+) -> Result<Response<Bytes>, FetchError> {
+    is_allowed(&request.uri().to_string(), allow.http)?;
+    let answer = tokio::time::timeout(patience, connect_and_ask(request, allow, client)).await;
+    answer.map_err(|_| FetchError::Timeout(patience))?
 }
 
 async fn connect(host: &str, port: u16, allow: Allow) -> Result<TcpStream, FetchError> {
@@ -123,46 +139,61 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-async fn connect_and_get(uri: &Uri, allow: Allow) -> Result<Answer, FetchError> {
+async fn connect_and_ask(
+    request: Request<Bytes>,
+    allow: Allow,
+    client: Option<&Client>,
+) -> Result<Response<Bytes>, FetchError> {
+    let uri = request.uri();
     let host = uri.host().ok_or(FetchError::Address)?;
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let stream = connect(bare, port, allow).await?;
     if !secure {
-        return ask(uri, stream).await;
+        return ask(request, Stream::Plain(stream)).await;
     }
-    let client = Client::new(None, None, "http/1.1")?; // an errand is rare enough to be made for itself
-    let connector = Connector::new(&client, bare).ok_or(FetchError::Address)?;
-    ask(uri, connector.connect(stream).await?).await
+    let own; // an errand is rare enough to be made for itself
+    let client = match client {
+        Some(client) => client,
+        None => {
+            own = Client::new(None, None, "http/1.1")?;
+            &own
+        }
+    };
+    let connector = Connector::new(client, bare).ok_or(FetchError::Address)?;
+    ask(request, connector.connect(stream).await?).await
 }
 
-async fn ask(
-    uri: &Uri,
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-) -> Result<Answer, FetchError> {
+async fn ask(mut request: Request<Bytes>, stream: Stream) -> Result<Response<Bytes>, FetchError> {
     let broken = |error: hyper::Error| FetchError::Answer(error.to_string());
+    let wrong = |error: http::Error| FetchError::Answer(error.to_string());
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    tokio::task::spawn_local(async move {
-        let _ = connection.await;
-    });
-    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let uri = std::mem::take(request.uri_mut());
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
-    let request = Request::get(path)
-        .header(HOST, authority)
-        .header(ACCEPT, "application/json")
-        .header(USER_AGENT, concat!("portcullis/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| FetchError::Answer(error.to_string()))?;
-    let answer = sender.send_request(request).await.map_err(broken)?;
-    if answer.status() != StatusCode::OK {
-        return Err(FetchError::Status(answer.status()));
+    let host = HeaderValue::try_from(authority).map_err(|error| wrong(error.into()))?;
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    *request.uri_mut() = path.parse().map_err(|_| FetchError::Address)?;
+    request.headers_mut().insert(HOST, host);
+    let own = concat!("portcullis/", env!("CARGO_PKG_VERSION"));
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(own));
+    let answered = async {
+        let answer = sender.send_request(request.map(Full::new)).await.map_err(broken)?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, LARGEST).collect().await;
+        let body = body.map_err(|error| FetchError::Answer(error.to_string()))?.to_bytes();
+        Ok(Response::from_parts(head, body))
+    };
+    // Both are driven here. A connection that has ended has handed on all that came.
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<std::convert::Infallible>().await
+    };
+    tokio::select! {
+        answer = answered => answer,
+        never = driven => match never {},
     }
-    let max_age = max_age(answer.headers());
-    let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-    let body = body.map_err(|error| FetchError::Answer(error.to_string()))?.to_bytes();
-    Ok(Answer { body, max_age })
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {

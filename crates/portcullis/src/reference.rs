@@ -59,6 +59,7 @@ fn problems() -> String {
 
 fn metrics() -> String {
     let mut all: Vec<&Metric> = portcullis_engine::metrics::METRICS.to_vec();
+    all.extend(portcullis_acme::METRICS);
     all.extend(portcullis_upstream::METRICS);
     all.extend(portcullis_policies::metrics());
     all.sort_by_key(|metric| metric.name);

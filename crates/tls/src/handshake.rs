@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsStream};
 
 use crate::facts::Facts;
+use crate::proofs::PROTOCOL;
 use crate::stream::Stream;
 
 /// What is known of a client once both sides trust the connection.
@@ -95,11 +96,18 @@ pub struct Failed {
     pub why: String,
 }
 
-/// Shakes hands as a server. The caller bounds the wait.
-pub async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> Result<Accepted, Failed> {
+/// Shakes hands as a server. The caller bounds the wait. `None`: an authority came for a proof, which the
+/// handshake was; there is nothing to be said to it (RFC 8737 section 3).
+pub async fn accept(
+    config: Arc<ServerConfig>,
+    stream: TcpStream,
+) -> Result<Option<Accepted>, Failed> {
     let failed = |error: io::Error| Failed { failure: Failure::of(&error), why: error.to_string() };
     let stream = TlsAcceptor::from(config).accept(stream).await.map_err(failed)?;
     let connection = stream.get_ref().1;
+    if connection.alpn_protocol() == Some(PROTOCOL) {
+        return Ok(None);
+    }
     let facts = connection.peer_certificates().and_then(<[_]>::first).map(|der| Facts::of(der));
     let refused = |why: String| Failed { failure: Failure::BadCertificate, why };
     // One that was judged good and cannot be read is nobody's.
@@ -115,5 +123,5 @@ pub async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> Result<Acce
     let server_name = connection.server_name().map(str::to_ascii_lowercase);
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let stream = Stream::Secure(Box::new(TlsStream::Server(stream)));
-    Ok(Accepted { stream, http2, version, server_name, certificate })
+    Ok(Some(Accepted { stream, http2, version, server_name, certificate }))
 }

@@ -11,6 +11,7 @@ pub mod fuzzing;
 mod handshake;
 mod names;
 mod pem;
+mod proofs;
 pub mod server;
 mod stream;
 
@@ -23,6 +24,7 @@ pub use client::{Client, Connector};
 pub use facts::{Facts, Names};
 pub use handshake::{Accepted, Failed, Failure, accept};
 pub use pem::Identity;
+pub use proofs::Proofs;
 pub use rustls::ServerConfig;
 pub use server::{Clients, Server, Tickets, Version};
 pub use stream::Stream;

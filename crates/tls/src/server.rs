@@ -13,6 +13,7 @@ use crate::broken::Broken;
 use crate::facts::next_list;
 use crate::names::ByName;
 use crate::pem::{self, Identity};
+use crate::proofs::{self, OrProof, Proofs};
 use crate::provider;
 
 /// The oldest version that is spoken.
@@ -88,7 +89,8 @@ impl Default for Tickets {
 }
 
 impl Server {
-    /// Shows one of these; the first is for clients that name no host, or one that nobody has.
+    /// Shows one of these; the first is for clients that name no host, or one that nobody has. With none,
+    /// nobody gets in.
     pub fn new(
         identities: &[Identity],
         least: Version,
@@ -112,9 +114,14 @@ impl Server {
         Ok(Self(config))
     }
 
-    /// What connections are accepted with.
-    pub fn with(&self, tickets: &Tickets) -> Arc<ServerConfig> {
+    /// What connections are accepted with. `proofs` are for authorities that look.
+    pub fn with(&self, tickets: &Tickets, proofs: Option<&Arc<Proofs>>) -> Arc<ServerConfig> {
         let mut config = self.0.clone();
+        if let Some(proofs) = proofs {
+            let (proofs, others) = (Arc::clone(proofs), config.cert_resolver);
+            config.cert_resolver = Arc::new(OrProof { proofs, others });
+            config.alpn_protocols.push(proofs::PROTOCOL.to_vec());
+        }
         if let Some(tickets) = &tickets.0 {
             config.ticketer = Arc::clone(tickets);
         }

@@ -8,11 +8,12 @@ use crate::Findings;
 use crate::tree;
 
 /// Crate folders and their floors. A crate depends on lower floors only.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 10] = [
     ("core", 0),
     ("tls", 0),
     ("config", 1),
     ("fetch", 1),
+    ("acme", 2),
     ("policies", 2),
     ("upstream", 2),
     ("engine", 3),

@@ -83,7 +83,11 @@ async fn shake_hands(
         return None;
     };
     match accept(Arc::clone(&tls.config), stream).await {
-        Ok(accepted) => {
+        Ok(None) => {
+            tls.count_proof();
+            None
+        }
+        Ok(Some(accepted)) => {
             peer.secure = Some(Box::new(tls.secure(&accepted)));
             let protocol = if accepted.http2 { Protocol::Http2 } else { Protocol::Http1 };
             Some(Entered::Speaks(protocol, Rc::new(peer), accepted.stream))

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
+use portcullis_acme::{Answers, Keeper};
 use portcullis_core::metrics::{Counter, Gauge};
 use portcullis_core::{Build, Certificate, Networks, Secure, headers};
 use portcullis_tls::{Accepted, Facts, Failure, ServerConfig, Tickets};
@@ -32,6 +33,10 @@ pub struct Tls {
     hsts: Option<HeaderValue>,
     shaken: Counter,
     failed: HashMap<&'static str, Counter>,
+    /// An authority came for a proof.
+    proven: Counter,
+    /// Held, so that its certificates are kept.
+    _keeper: Option<Arc<Keeper>>,
     /// Held, so that they are shown.
     _ends: Vec<Gauge>,
 }
@@ -56,14 +61,20 @@ impl Tls {
             gauge.set(shown.facts.expires());
             gauge
         });
+        let ends = ends.collect();
+        let proven = counter("acme");
+        let acme = plan.acme.as_ref();
+        let proofs = acme.map(|_| Arc::clone(&Answers::build(build).tls));
         Self {
-            config: plan.server.with(&tickets),
+            config: plan.server.with(&tickets, proofs.as_ref()),
             headers: plan.clients.as_ref().map_or_else(Vec::new, |it| it.headers.clone()),
             asks_for_certificates: plan.clients.is_some(),
             hsts: plan.hsts.clone(),
             shaken: counter("ok"),
             failed: HashMap::from(failed),
-            _ends: ends.collect(),
+            proven,
+            _keeper: acme.map(|wanted| Keeper::build(wanted, build)),
+            _ends: ends,
         }
     }
 
@@ -71,6 +82,10 @@ impl Tls {
         if let Some(counter) = self.failed.get(failure.as_str()) {
             counter.inc();
         }
+    }
+
+    pub fn count_proof(&self) {
+        self.proven.inc();
     }
 
     /// What requests of a connection are told, and have to keep.

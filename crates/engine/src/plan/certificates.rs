@@ -31,9 +31,11 @@ pub fn judge(plan: &Plan, now: SystemTime, out: &mut Diagnostics) {
         return;
     }
     let shown = || all.iter().flat_map(|tls| &tls.shown);
+    let got = || all.iter().filter_map(|tls| tls.acme.as_ref()).flat_map(|acme| &acme.hosts);
     for route in &plan.routes {
         for host in route.matches.iter().filter_map(|it| name(&it.host)) {
-            if !shown().any(|shown| shown.facts.covers(&host)) {
+            let is_covered = shown().any(|shown| shown.facts.covers(&host));
+            if !is_covered && !got().any(|name| *name == host) {
                 let message = format!("no certificate has the name `{host}`");
                 let served = format!("the route `{}` serves it", route.name);
                 out.warning(route.span, message).hint(served);
@@ -51,7 +53,7 @@ fn name(host: &HostPattern) -> Option<String> {
 }
 
 fn time(shown: &Shown, now: SystemTime, out: &mut Diagnostics) {
-    let Shown { file, span, facts } = shown;
+    let Shown { file, span, facts, is_renewed } = shown;
     let days = |time: Duration| match time.as_secs() / DAY {
         0 => "less than a day".to_owned(),
         1 => "a day".to_owned(),
@@ -63,7 +65,9 @@ fn time(shown: &Shown, now: SystemTime, out: &mut Diagnostics) {
         (_, Ok(wait)) if !wait.is_zero() => {
             format!("{file}: the certificate begins in {}", days(wait))
         }
-        (Ok(left), _) if left < SOON => format!("{file}: the certificate ends in {}", days(left)),
+        (Ok(left), _) if left < SOON && !is_renewed => {
+            format!("{file}: the certificate ends in {}", days(left))
+        }
         _ => return,
     };
     out.warning(*span, message);

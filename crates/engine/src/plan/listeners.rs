@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
+use portcullis_acme::Wanted;
 use portcullis_config::{Reader, Span, Spanned};
 use portcullis_core::{Networks, fingerprint};
 use portcullis_policies::planner::identity_name;
 use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Version};
 
+use super::acme;
 use crate::settings::{
     CertificatePart, CertificateSettings, ClientCertificateSettings, HstsSettings,
     ListenerSettings, Presence, TlsSettings, TlsVersion,
@@ -31,6 +33,8 @@ pub struct TlsPlan {
     pub server: Server,
     pub shown: Vec<Shown>,
     pub clients: Option<ClientsPlan>,
+    /// What is got from an authority.
+    pub acme: Option<Wanted>,
     pub hsts: Option<HeaderValue>,
 }
 
@@ -39,6 +43,8 @@ pub struct Shown {
     pub file: String,
     pub span: Span,
     pub facts: Arc<Facts>,
+    /// The gateway itself gets the next one.
+    pub is_renewed: bool,
 }
 
 /// Clients with certificates, understood.
@@ -92,8 +98,9 @@ fn listener(settings: &ListenerSettings, reader: &mut Reader<'_>) -> Option<List
 
 fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
     let certificates = &settings.certificates;
-    if certificates.is_empty() {
-        let hint = "write certificates: [{ certificate: FILE, key: FILE }]";
+    if certificates.is_empty() && settings.acme.on().is_none() {
+        let hint =
+            "write certificates: [{ certificate: FILE, key: FILE }], or acme: { hosts: [...] }";
         reader.out.error(certificates.span, "there is no certificate to show").hint(hint);
     }
     // All of them first: every mistake is told at once.
@@ -103,6 +110,10 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
         Some(clients) => Some(clients?),
         None => None,
     };
+    let acme = match settings.acme.on().map(|it| acme::plan(it, settings, reader)) {
+        Some(kept) => Some(kept?),
+        None => None,
+    };
     let (mut identities, mut shown) = (Vec::new(), Vec::new());
     for (settings, identity) in found {
         let identity = identity?;
@@ -110,9 +121,16 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
             file: settings.certificate.display().to_string(),
             span: settings.certificate.span,
             facts: Arc::clone(&identity.facts),
+            is_renewed: false,
         });
         identities.push(identity);
     }
+    let acme = acme.map(|acme::Kept { wanted, there }| {
+        let (got, named): (Vec<_>, Vec<_>) = there.into_iter().unzip();
+        identities.extend(got);
+        shown.extend(named);
+        wanted
+    });
     let least = match settings.min_version {
         TlsVersion::Tls12 => Version::Tls12,
         TlsVersion::Tls13 => Version::Tls13,
@@ -120,7 +138,8 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
     let server = Server::new(&identities, least, clients.as_ref().map(|clients| &clients.ca));
     let server = told(server, "", certificates.span, reader)?;
     let hsts = settings.hsts.on().and_then(hsts);
-    (!identities.is_empty()).then_some(TlsPlan { server, shown, clients, hsts })
+    let has_any = !identities.is_empty() || acme.is_some();
+    has_any.then_some(TlsPlan { server, shown, clients, acme, hsts })
 }
 
 fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<Identity> {
@@ -179,7 +198,12 @@ fn read(file: &Spanned<impl AsRef<Path>>, reader: &mut Reader<'_>) -> Option<Str
 }
 
 /// What is wrong with a file, told where it is named.
-fn told<T>(read: Result<T, Broken>, file: &str, span: Span, reader: &mut Reader<'_>) -> Option<T> {
+pub(super) fn told<T>(
+    read: Result<T, Broken>,
+    file: &str,
+    span: Span,
+    reader: &mut Reader<'_>,
+) -> Option<T> {
     read.map_err(|broken| {
         let place = if file.is_empty() { String::new() } else { format!("{file}: ") };
         let complaint = reader.out.error(span, format!("{place}{broken}"));

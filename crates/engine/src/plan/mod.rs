@@ -1,6 +1,7 @@
 //! What a file means: names resolved, patterns compiled, policies merged and understood. No socket,
 //! no task, no clock.
 
+mod acme;
 mod bounds;
 mod certificates;
 mod compose;

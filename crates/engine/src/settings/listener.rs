@@ -38,13 +38,46 @@ settings! {
     pub struct TlsSettings {
         /// A client gets the one that names the host that it asks for (SNI): exactly before by `*`, the
         /// first one when none does. Read again when a file changes.
-        pub certificates: Spanned<Vec<CertificateSettings>>,
+        pub certificates: Spanned<Vec<CertificateSettings>> = "[]",
+        /// Certificates that are got from an authority, and renewed.
+        pub acme: OrOff<AcmeSettings> = "off",
         /// The oldest version that is spoken.
         pub min_version: TlsVersion = "1.2",
         /// Certificates of clients.
         pub client_certificates: OrOff<ClientCertificateSettings> = "off",
         /// For how long browsers are to use https only (`Strict-Transport-Security`).
         pub hsts: OrOff<HstsSettings> = "off",
+    }
+}
+
+settings! {
+    /// Certificates from an authority that speaks ACME (RFC 8555), such as Let's Encrypt.
+    pub struct AcmeSettings {
+        /// Host names; each gets a certificate of its own.
+        pub hosts: Spanned<Vec<Spanned<String>>>,
+        /// Whether you agree to the authority's terms of service: without that there is no account.
+        pub agree_to_terms: Spanned<bool>,
+        /// A mail address at which the authority may warn you.
+        pub contact: Option<Spanned<String>>,
+        /// The authority's directory.
+        pub directory: Spanned<String> = "https://acme-v02.api.letsencrypt.org/directory",
+        /// The authorities that signed the directory's own certificate, as a PEM file; without it the
+        /// system's are believed.
+        pub ca: Option<Spanned<PathBuf>>,
+        /// How the authority sees that a host is yours.
+        pub challenge: AcmeChallenge = "tls-alpn-01",
+        /// Where account and certificates are kept.
+        pub folder: Spanned<PathBuf> = "acme",
+    }
+}
+
+choices! {
+    /// How an authority sees that a host is yours.
+    pub enum AcmeChallenge {
+        /// By a request to port 80 of the host, which any listener answers (RFC 8555).
+        Http01 = "http-01",
+        /// By a handshake with port 443 of the host (RFC 8737).
+        TlsAlpn01 = "tls-alpn-01",
     }
 }
 

@@ -14,8 +14,8 @@ pub use bounds::BoundsSettings;
 pub use compose::{CallSettings, ComposeSettings};
 use ipnet::IpNet;
 pub use listener::{
-    CertificatePart, CertificateSettings, ClientCertificateSettings, HstsSettings,
-    ListenerSettings, Presence, TlsSettings, TlsVersion,
+    AcmeChallenge, AcmeSettings, CertificatePart, CertificateSettings, ClientCertificateSettings,
+    HstsSettings, ListenerSettings, Presence, TlsSettings, TlsVersion,
 };
 use portcullis_config::{
     Decode, Definitions, Diagnostics, Named, Node, OneOrMany, OrOff, Ranged, Secret, Spanned,
