@@ -9,8 +9,9 @@ use jaq_json::Num;
 
 use super::arithmetic::Outcome;
 use super::budget::{self, STEP, charge};
+use super::members::Members;
 use super::number;
-use super::value::{Array, DEPTH_MADE, Data, Error, Members, Object, Text, Value};
+use super::value::{Array, DEPTH_MADE, Data, Error, Object, Text, Value};
 use super::write;
 
 impl From<bool> for Value {
@@ -318,7 +319,7 @@ fn set_member<'a, I: Iterator<Item = ValX<'a, Value>>>(
         }
         None => {
             charge(own.members.len())?;
-            own.members.shift_remove(&**name);
+            own.members.remove(name);
         }
     }
     Ok(Value(Data::Object(object)).checked()?)

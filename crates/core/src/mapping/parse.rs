@@ -1,9 +1,11 @@
 //! JSON text to values, strictly: what two readers could understand differently is refused, because
 //! what is checked here is what a service reads next (RFC 8259, and RFC 7493 section 2.3 for keys).
 
+use super::members::Members;
 use super::number;
+use super::plain::plain;
 use super::pointer::{Key, pointer};
-use super::value::{Data, Members, Text, Value};
+use super::value::{Data, Text, Value};
 
 /// How deep a JSON text may nest.
 const DEPTH_READ: usize = 64;
@@ -190,11 +192,8 @@ impl<'a> Reader<'a> {
             }
             let value = self.value(depth);
             let value = value.map_err(|why| self.inside(Key::Member(name.clone()), why))?;
-            let (index, earlier) = members.insert_full(name, value);
-            if earlier.is_some() {
+            if let Err(name) = members.add(name, value) {
                 self.at = place;
-                let name = members.get_index(index).map(|(name, _)| name.clone());
-                let name = name.unwrap_or_default();
                 let shown: String = name.chars().take(40).collect();
                 let why = format!("the key {shown:?} stands twice");
                 return Err(self.inside(Key::Member(name), why));
@@ -215,11 +214,7 @@ impl<'a> Reader<'a> {
         let mut made = String::new();
         loop {
             let rest = self.rest();
-            let special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
-            let Some(length) = rest.as_bytes().iter().position(special) else {
-                self.at = self.text.len();
-                return Err("a string without its closing quote".to_owned());
-            };
+            let length = plain(rest.as_bytes());
             let plain = rest.get(..length).unwrap_or_default();
             self.at += length;
             if self.take(b'"') {
@@ -230,10 +225,11 @@ impl<'a> Reader<'a> {
                 return Ok(made.into());
             }
             made.push_str(plain);
-            if self.peek() != Some(b'\\') {
-                return Err("a control character inside a string".to_owned());
+            match self.peek() {
+                Some(b'\\') => made.push(self.escape()?),
+                Some(_) => return Err("a control character inside a string".to_owned()),
+                None => return Err("a string without its closing quote".to_owned()),
             }
-            made.push(self.escape()?);
         }
     }
 

@@ -11,10 +11,9 @@ use std::rc::Rc;
 use arrayvec::ArrayString;
 use jaq_json::Num;
 
+use super::members::Members;
 use super::{budget, number, write};
 
-/// Members in the order in which they came.
-pub(super) type Members = jaq_json::Map<Text, Value>;
 /// What a program's steps fail with.
 pub(super) type Error = jaq_core::Error<Value>;
 
@@ -54,7 +53,7 @@ pub(super) struct Object {
 const SHORT: usize = 16;
 
 /// A string: a short one in place, a longer one shared, which can grow while nobody else holds it.
-/// Every member that is looked up or put somewhere hashes and compares its name: hence `inline`.
+/// Every member that is looked up or put somewhere compares its name: hence `inline`.
 #[derive(Clone)]
 pub(super) enum Text {
     Short(ArrayString<SHORT>),

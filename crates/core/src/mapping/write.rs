@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use super::budget;
 use super::number;
+use super::plain::plain;
 use super::value::{Data, Value};
 
 /// How many characters of a string a message shows.
@@ -71,10 +72,10 @@ fn separate(index: usize, out: &mut Vec<u8>) {
 fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| *byte < b' ' || matches!(byte, b'"' | b'\\')) {
-        let (plain, special) = rest.split_at_checked(at).unwrap_or((rest, &[]));
-        let Some((byte, after)) = special.split_first() else { break };
+    loop {
+        let (plain, special) = rest.split_at_checked(plain(rest)).unwrap_or((rest, &[]));
         out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { break };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -90,7 +91,6 @@ fn string(text: &str, out: &mut Vec<u8>) {
         }
         rest = after;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

@@ -9,8 +9,9 @@ use super::update::update;
 use super::{Literal, Many, Name, One, Part, Plan, Sink, Step, Stop, Variable};
 use crate::mapping::arithmetic::join;
 use crate::mapping::budget::{STEP, charge};
+use crate::mapping::members::Members;
 use crate::mapping::program::jaq;
-use crate::mapping::value::{Data, Error, Members, Text, Value};
+use crate::mapping::value::{Data, Error, Text, Value};
 
 /// The variables that a plan may read.
 #[derive(Clone, Copy)]
@@ -343,8 +344,7 @@ fn text(pieces: &[One], env: Env<'_>, input: &Value) -> Result<Value, Stop> {
 }
 
 fn object(members: &[(Name, One)], env: Env<'_>, input: &Value) -> Result<Value, Stop> {
-    let mut out = Members::default();
-    out.reserve(members.len());
+    let mut out = Members::with_capacity(members.len());
     for (name, value) in members {
         charge(STEP)?;
         // The value is computed before the name is looked at, as in jaq: the first error counts.

@@ -89,7 +89,7 @@ async fn composed(
         let mut reply = Reply::empty(StatusCode::OK);
         reply.headers = heard::headers(heard.values(), !missing.is_empty());
         reply.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let mut body = output.to_string();
+        let mut body = output.to_bytes();
         if !missing.is_empty() {
             let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
             if let Ok(names) = HeaderValue::try_from(names.join(", ")) {
@@ -107,10 +107,12 @@ async fn composed(
 }
 
 /// An object with one member more. What is no object stays as it is.
-fn with_errors(object: String, errors: serde_json::Value) -> String {
-    match object.strip_suffix('}') {
-        Some("{") => format!("{{\"_errors\":{errors}}}"),
-        Some(rest) if rest.starts_with('{') => format!("{rest},\"_errors\":{errors}}}"),
+fn with_errors(object: Vec<u8>, errors: serde_json::Value) -> Vec<u8> {
+    match object.strip_suffix(b"}") {
+        Some(rest) if rest.starts_with(b"{") => {
+            let comma = if rest.len() > 1 { "," } else { "" };
+            [rest, format!("{comma}\"_errors\":{errors}}}").as_bytes()].concat()
+        }
         _ => object,
     }
 }
