@@ -195,7 +195,8 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream)
             }
             _ => Exit::None,
         };
-        exchange(&owned_door, &owned_line, &owned_peer, request, exit)
+        // On the heap: each stream is a task, and hyper and tokio move it seven times before it ends.
+        Box::pin(exchange(&owned_door, &owned_line, &owned_peer, request, exit))
     });
     let connection = http2::Builder::new(OnWorker)
         .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))

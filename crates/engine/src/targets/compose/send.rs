@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -176,7 +177,7 @@ impl<S: Services> Run<'_, S> {
         let result = if timeout.is_zero() {
             Err(Failure::too_late(self.plan.timeout))
         } else {
-            let asked = self.asked(turn, outbound, &mut line.call);
+            let asked = pin!(self.asked(turn, outbound, &mut line.call));
             let too_late = if timeout < left { timeout } else { self.plan.timeout };
             let ended = tokio::time::timeout(timeout, asked).await;
             ended.unwrap_or_else(|_| Err(Failure::too_late(too_late)))
