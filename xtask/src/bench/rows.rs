@@ -188,6 +188,16 @@ pub(crate) const ROWS: &[Row] = &[
         peers: &[&GATEWAY, &NODE],
     },
     Row {
+        name: "composed",
+        folder: "dashboard",
+        what: "the same dashboard beside one of its three calls alone, with the same token and limit",
+        job: Job::Get,
+        path: "/api/v1/users/u-1/dashboard",
+        answer: r#""o-10""#,
+        tokens: 64,
+        peers: &[&GATEWAY, &ONE_CALL],
+    },
+    Row {
         name: "limited",
         folder: "limited",
         what: "a limit for each client address",
@@ -305,6 +315,9 @@ pub(crate) const ENVOY: Peer = Peer {
     refuses: false,
     has_dead_neighbour: false,
 };
+
+/// This gateway, forwarding one of a composition's calls.
+pub(crate) const ONE_CALL: Peer = Peer { name: "one-call", file: "one-call.yaml", ..GATEWAY };
 
 /// This gateway, with bodies checked against a schema as well.
 pub(crate) const VALIDATED: Peer = Peer { name: "validated", file: "validated.yaml", ..GATEWAY };

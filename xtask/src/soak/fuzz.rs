@@ -1,20 +1,24 @@
-//! Fuzzing: every target of fuzz/ runs for a minute, guided by coverage. The build is instrumented
+//! Fuzzing: every target of fuzz/ runs for a while, guided by coverage. The build is instrumented
 //! with flags of the compiler's code generator, so that the pinned stable toolchain is enough.
 
 use std::fs;
+use std::num::NonZero;
 use std::process::Command;
+use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
+use super::Wish;
 use crate::run;
 
-const SECONDS: u32 = 60;
+const LIMITS: [&str; 4] =
+    ["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-close_fd_mask=1"];
 /// Coverage as libFuzzer reads it.
 const INSTRUMENTATION: &str = "--cfg fuzzing -Ccodegen-units=1 -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
 
-pub(super) fn run(seed: u64) -> Result<String> {
+pub(super) fn run(wish: &Wish) -> Result<String> {
     let (folder, built) = (run::root().join("fuzz"), run::root().join("target/fuzz"));
     let host = host()?;
     // Naming the target keeps build scripts and macros out of the instrumentation.
@@ -28,25 +32,32 @@ pub(super) fn run(seed: u64) -> Result<String> {
         names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
     }
     names.sort();
-    for name in &names {
-        let corpus = built.join("corpus").join(name);
-        fs::create_dir_all(&corpus)?;
-        let mut fuzzer = Command::new(built.join(&host).join("release").join(name));
-        fuzzer.arg(&corpus).arg(folder.join("seeds").join(name));
-        fuzzer.args([
-            "-timeout=10",
-            "-rss_limit_mb=2048",
-            "-print_final_stats=1",
-            "-close_fd_mask=1",
-        ]);
-        fuzzer.arg(format!("-max_total_time={SECONDS}")).arg(format!("-seed={}", seed.max(1)));
-        fuzzer.arg(format!("-artifact_prefix={}/{name}-", built.display()));
-        run::loudly(&mut fuzzer).with_context(|| format!("the target {name} found something"))?;
-    }
     if names.is_empty() {
         bail!("fuzz/targets is empty")
     }
-    Ok(format!("{} for {SECONDS} s each: nothing found", names.join(", ")))
+    // As many at a time as there are cores.
+    let (seconds, left) = (wish.fuzz_seconds, Mutex::new(names.iter()));
+    let next = || left.lock().ok()?.next();
+    let work = || {
+        while let Some(name) = next() {
+            let mut fuzzer = Command::new(built.join(&host).join("release").join(name));
+            let corpus = built.join("corpus").join(name);
+            fs::create_dir_all(&corpus)?;
+            fuzzer.arg(&corpus).arg(folder.join("seeds").join(name));
+            fuzzer.args(LIMITS).arg(format!("-max_total_time={seconds}"));
+            fuzzer.arg(format!("-seed={}", wish.seed.max(1)));
+            fuzzer.arg(format!("-artifact_prefix={}/{name}-", built.display()));
+            run::loudly(&mut fuzzer)
+                .with_context(|| format!("the target {name} found something"))?;
+        }
+        anyhow::Ok(())
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| anyhow!("a panic"))?)
+    })?;
+    Ok(format!("{} for {seconds} s each: nothing found", names.join(", ")))
 }
 
 /// The triple of the machine, as the compiler names it.

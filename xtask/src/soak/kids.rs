@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::house;
+use super::{Wish, house};
 use crate::client::{Connection, now};
 use crate::run::{Guest, Room};
 
@@ -24,7 +24,8 @@ const ADMIN: u16 = 1821;
 /// The first fetch, and `max_fetches` of every minute that the flood touches.
 const A_MINUTE: u64 = 10;
 
-pub(super) fn run(seed: u64) -> Result<String> {
+pub(super) fn run(wish: &Wish) -> Result<String> {
+    let seed = wish.seed;
     let room = Room::new("kids")?;
     let port = free_port()?;
     let mut command = Command::new(house::gateway()?);

@@ -38,7 +38,15 @@ enum Work {
     /// A gateway of its own.
     Gateway(fn(&House, u64) -> Result<String>),
     /// Nothing but itself.
-    Alone(fn(u64) -> Result<String>),
+    Alone(fn(&Wish) -> Result<String>),
+}
+
+/// What the command line says of jobs.
+struct Wish {
+    /// Of all chance.
+    seed: u64,
+    /// How long each parser is fuzzed.
+    fuzz_seconds: u64,
 }
 
 const JOBS: &[Job] = &[
@@ -104,14 +112,15 @@ const JOBS: &[Job] = &[
     },
     Job {
         name: "fuzz",
-        what: "every parser of foreign bytes, a minute each",
+        what: "every parser of foreign bytes, a minute each (--fuzz-seconds N)",
         bound: Duration::from_secs(1800),
         work: Work::Alone(fuzz::run),
     },
 ];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let (jobs, seed) = parse(arguments)?;
+    let (jobs, wish) = parse(arguments)?;
+    let seed = wish.seed;
     if jobs.is_empty() {
         for job in JOBS {
             println!("{:10}{} (at most {:?})", job.name, job.what, job.bound);
@@ -132,7 +141,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     for job in &jobs {
         println!("{}: {}", job.name, job.what);
         let begun = client::now();
-        let outcome = perform(job, &upstream, seed);
+        let outcome = perform(job, &upstream, &wish);
         let seconds = begun.elapsed().as_secs();
         let (word, detail) = match outcome {
             Ok(detail) => ("ok", detail),
@@ -145,15 +154,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     if failed == 0 { Ok(()) } else { bail!("{failed} of {} jobs failed (seed {seed})", jobs.len()) }
 }
 
-/// The jobs to do (none for `--list`), and the seed of all chance.
-fn parse(arguments: &[String]) -> Result<(Vec<&'static Job>, u64)> {
+/// The jobs to do (none for `--list`), and how.
+fn parse(arguments: &[String]) -> Result<(Vec<&'static Job>, Wish)> {
     let mut jobs = Vec::new();
-    let mut seed = u64::from(std::process::id());
+    let mut wish = Wish { seed: u64::from(std::process::id()), fuzz_seconds: 60 };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--list" => return Ok((Vec::new(), seed)),
-            "--seed" => seed = words.next().context("--seed wants a number")?.parse()?,
+            "--list" => return Ok((Vec::new(), wish)),
+            "--seed" => wish.seed = words.next().context("--seed wants a number")?.parse()?,
+            "--fuzz-seconds" => {
+                let count = words.next().context("--fuzz-seconds wants a number")?;
+                wish.fuzz_seconds = count.parse()?;
+            }
             name => {
                 let found = JOBS.iter().find(|job| job.name == name);
                 jobs.push(found.with_context(|| format!("no job `{name}`; see --list"))?);
@@ -163,13 +176,13 @@ fn parse(arguments: &[String]) -> Result<(Vec<&'static Job>, u64)> {
     if jobs.is_empty() {
         jobs = JOBS.iter().collect();
     }
-    Ok((jobs, seed))
+    Ok((jobs, wish))
 }
 
-fn perform(job: &Job, upstream: &Upstream, seed: u64) -> Result<String> {
+fn perform(job: &Job, upstream: &Upstream, wish: &Wish) -> Result<String> {
     match job.work {
-        Work::Gateway(work) => on_gateway(job, work, upstream, seed),
-        Work::Alone(work) => work(seed),
+        Work::Gateway(work) => on_gateway(job, work, upstream, wish.seed),
+        Work::Alone(work) => work(wish),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::house;
+use super::{Wish, house};
 use crate::client::{Connection, now};
 use crate::run::{self, Guest, Room};
 
@@ -26,7 +26,8 @@ const KNOWN: [&str; 2] = [
     "portcullis_store_up{store=\"shared\"} 1\n",
 ];
 
-pub(super) fn run(seed: u64) -> Result<String> {
+pub(super) fn run(wish: &Wish) -> Result<String> {
+    let seed = wish.seed;
     let room = Room::new("stores")?;
     let port = run::free_port()?;
     let mut redis = Some(redis(port, &room)?);

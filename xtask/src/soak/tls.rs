@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::house;
+use super::{Wish, house};
 use crate::run::{self, Guest, Room};
 
 const START: Duration = Duration::from_secs(10);
 
-pub(super) fn run(_: u64) -> Result<String> {
+pub(super) fn run(_: &Wish) -> Result<String> {
     let room = Room::new("tls")?;
     certificates(&room)?;
     let port = run::free_port()?;

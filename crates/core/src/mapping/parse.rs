@@ -211,22 +211,29 @@ impl<'a> Reader<'a> {
     /// Stands before the opening quote.
     fn string(&mut self) -> Read<Text> {
         self.at += 1;
+        let rest = self.rest();
+        let length = plain(rest.as_bytes());
+        if rest.as_bytes().get(length) == Some(&b'"') {
+            self.at += length + 1;
+            return Ok(rest.get(..length).unwrap_or_default().into());
+        }
+        self.escaped()
+    }
+
+    /// Stands behind the opening quote of a string that cannot be taken as it is.
+    fn escaped(&mut self) -> Read<Text> {
         let mut made = String::new();
         loop {
             let rest = self.rest();
             let length = plain(rest.as_bytes());
-            let plain = rest.get(..length).unwrap_or_default();
+            made.push_str(rest.get(..length).unwrap_or_default());
             self.at += length;
-            if self.take(b'"') {
-                if made.is_empty() {
-                    return Ok(plain.into());
-                }
-                made.push_str(plain);
-                return Ok(made.into());
-            }
-            made.push_str(plain);
             match self.peek() {
                 Some(b'\\') => made.push(self.escape()?),
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(made.into());
+                }
                 Some(_) => return Err("a control character inside a string".to_owned()),
                 None => return Err("a string without its closing quote".to_owned()),
             }
