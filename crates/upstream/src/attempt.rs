@@ -242,7 +242,8 @@ impl Attempt<'_> {
     }
 
     async fn open(&self) -> Result<Connection, Lost> {
-        self.connecting(|within| self.pool.open(self.endpoint, within)).await
+        // On the heap, as all that few requests need: the others do not carry it along.
+        Box::pin(self.connecting(|within| self.pool.open(self.endpoint, within))).await
     }
 
     /// Connects within the time that the settings and the deadline allow.
@@ -254,7 +255,7 @@ impl Attempt<'_> {
         let sooner = self.deadline.filter(|deadline| deadline.left() < within);
         let opening = open(sooner.map_or(within, |deadline| deadline.left()));
         let opened = match self.nudge {
-            Some(nudge) => nudge.beside(opening).await,
+            Some(nudge) => Box::pin(nudge.beside(opening)).await,
             None => opening.await,
         };
         opened.map_err(|lost| match (lost, sooner) {

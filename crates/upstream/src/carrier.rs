@@ -69,7 +69,9 @@ impl Carrier for Set {
         let (idle, deadline) = (upstream.timeouts.idle, errand.deadline);
         let patience = Patience { progress, idle, deadline };
         if let Some(streams) = &member.pool.streams {
-            let answered = attempt.share(streams, request, errand.begun, errand.wants_back).await?;
+            // On the heap: it is twice as large as what HTTP/1.1 needs.
+            let sharing = attempt.share(streams, request, errand.begun, errand.wants_back);
+            let answered = Box::pin(sharing).await?;
             let ((mut head, incoming), stream) = (answered.0.into_parts(), answered.1);
             answer::clean(&mut head.headers);
             let patience = patience.with(&head.headers);

@@ -179,15 +179,19 @@ impl Streams {
         if let Some(stream) = self.free(now) {
             return Ok((stream, true));
         }
-        let opened = tokio::time::timeout(within, async {
-            let _turn = self.opening.acquire().await;
-            if let Some(stream) = self.free(now) {
-                return Ok((stream, false));
-            }
-            let connection = Connection::open(peer, connector, now, Counted::new(count)).await?;
-            self.connections.borrow_mut().push(Rc::clone(&connection));
-            Ok((Stream::on(&connection), false))
-        });
+        let opened = tokio::time::timeout(
+            within,
+            Box::pin(async {
+                let _turn = self.opening.acquire().await;
+                if let Some(stream) = self.free(now) {
+                    return Ok((stream, false));
+                }
+                let connection =
+                    Connection::open(peer, connector, now, Counted::new(count)).await?;
+                self.connections.borrow_mut().push(Rc::clone(&connection));
+                Ok((Stream::on(&connection), false))
+            }),
+        );
         opened.await.unwrap_or(Err(Lost::ConnectTimeout(within)))
     }
 

@@ -224,7 +224,7 @@ impl jaq_core::ValT for Value {
             _ => {
                 let mut out = Vec::new();
                 write::value(&self, &mut out);
-                Self::made(String::from_utf8_lossy(&out).into_owned())
+                Self::made(String::from_utf8(out).unwrap_or_default()) // JSON is UTF-8
             }
         }
     }

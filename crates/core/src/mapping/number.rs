@@ -4,6 +4,7 @@
 //! until they are computed with, then they are 64-bit floating point (IEEE 754).
 
 use std::io::Write as _;
+use std::ops::Range;
 use std::rc::Rc;
 
 use jaq_json::Num;
@@ -125,33 +126,25 @@ pub(super) fn write(number: &Num, out: &mut Vec<u8>) {
     };
 }
 
-/// ECMA-262 section 6.1.6.1.20 (Number::toString), with jq's answer for what JSON lacks.
+/// Numbers in between are written without an exponent (ECMA-262 section 6.1.6.1.20).
+const PLAIN: Range<f64> = 1e-6..1e21;
+
+/// ECMA-262's Number::toString, with jq's answer for what JSON lacks. Rust's digits are the same: the
+/// shortest that are read as this number again.
 fn write_float(float: f64, out: &mut Vec<u8>) {
-    if float.is_nan() {
-        return out.extend_from_slice(b"null");
-    }
     let float = float.clamp(f64::MIN, f64::MAX);
-    if float < 0.0 {
-        out.push(b'-');
-    }
-    let scientific = format!("{:e}", float.abs());
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let digits = mantissa.replace('.', "");
-    // The decimal point stands behind digit `point`; negative: that many zeros before the first.
-    let point = exponent.parse::<i32>().unwrap_or_default() + 1;
-    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or_default());
-    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
-    let split = digits.split_at_checked(usize::try_from(point).unwrap_or_default());
-    let text = match (point, split) {
-        (1..=21, _) if point >= count => format!("{digits}{}", zeros(point - count)),
-        (1..=21, Some((whole, part))) => format!("{whole}.{part}"),
-        (-5..=0, _) => format!("0.{}{digits}", zeros(-point)),
-        _ => {
-            let sign = if point > 0 { "+" } else { "-" };
-            format!("{mantissa}e{sign}{}", (point - 1).unsigned_abs())
-        }
+    // Writing to memory cannot fail.
+    let _ = if float.is_nan() {
+        out.write_all(b"null")
+    } else if float == 0.0 {
+        out.write_all(b"0") // also -0
+    } else if PLAIN.contains(&float.abs()) {
+        write!(out, "{float}")
+    } else if float.abs() < PLAIN.start {
+        write!(out, "{float:e}")
+    } else {
+        out.write_all(format!("{float:e}").replace('e', "e+").as_bytes())
     };
-    out.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -93,7 +93,9 @@ impl Forward {
             (Ok(response), _) => (response, &self.upstream),
             (Err(failure), None) => return Err(failure.problem),
             (Err(failure), Some(fallback)) => {
-                match self.instead(exchange, failure, fallback, affinity_there).await? {
+                // On the heap: it is another delivery, and few requests need it.
+                let instead = self.instead(exchange, failure, fallback, affinity_there);
+                match Box::pin(instead).await? {
                     (response, Some(upstream)) => (response, upstream),
                     (response, None) => return Ok(response),
                 }
