@@ -8,7 +8,7 @@ use super::native::{Plain, functions};
 use super::price;
 
 /// jaq's definitions that reach outside, or that functions of our own stand for.
-const LEFT_OUT: [(&str, usize); 11] = [
+const LEFT_OUT: [(&str, usize); 14] = [
     ("stderr", 0),
     ("debug", 0),
     ("debug", 1),
@@ -20,6 +20,9 @@ const LEFT_OUT: [(&str, usize); 11] = [
     ("totype", 2),
     ("tonumber", 0),
     ("toboolean", 0),
+    ("getpath", 1),
+    ("setpath", 2),
+    ("delpaths", 1),
 ];
 
 /// jaq's functions that reach outside (the environment, the process, files of time zones, the log),
@@ -27,8 +30,12 @@ const LEFT_OUT: [(&str, usize); 11] = [
 const NOT_OURS: [&str; 8] =
     ["env", "halt", "localtime", "strflocaltime", "debug_empty", "stderr_empty", "jn", "yn"];
 
-/// What jq has and jaq's library has not.
+/// What jq has and jaq's library has not, or has without a bound: along a path that is data it recurses,
+/// so those definitions pay for each step here.
 const ADDED: &str = r#"
+def getpath($path): reduce $path[] as $part (.; .[$part]);
+def setpath($path; $value): getpath($path) = $value;
+def delpaths($paths): reduce $paths[] as $path (.; getpath($path) |= empty);
 def IN(f): . as $x | any(f; . == $x);
 def IN(f; g): any(f; IN(g));
 def INDEX(f; key): reduce f as $item ({}; .[$item | key | tostring] = $item);
@@ -45,11 +52,12 @@ def @tsv: cells(reduce (["\\", "\\\\"], ["\t", "\\t"], ["\n", "\\n"], ["\r", "\\
 
 pub(super) fn definitions<'a>() -> Vec<Def<&'a str>> {
     let added = parse(ADDED, |parser| parser.defs());
+    let paying = |def: Def<&'static str>| Def { body: price::priced(def.body), ..def };
     jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs())
         .filter(|def| !LEFT_OUT.contains(&(def.name, def.args.len())))
-        .chain(added.into_iter().flatten())
+        .chain(added.into_iter().flatten().map(paying))
         .collect()
 }
 

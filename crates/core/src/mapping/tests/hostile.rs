@@ -142,6 +142,39 @@ fn the_deepest_programs_fit_a_workers_stack() {
     std::thread::Builder::new().stack_size(stack).spawn(runs).unwrap().join().unwrap();
 }
 
+/// Paths are data too: a list of names is one, and a `reduce` leads along what a client sent.
+#[test]
+fn long_paths_cannot_take_the_stack() {
+    let items = format!("[{}\"a\"]", "\"a\",".repeat(100_000));
+    for program in [
+        "getpath(.)",
+        "setpath(.; 1)",
+        "delpaths([.])",
+        "getpath(.) |= 1",
+        ". as $p | null | setpath($p; 1)",
+        ". as $p | [null | path(getpath($p))]",
+        ". as $p | null | pick(getpath($p))",
+        "(reduce .[] as $x (.; .)) |= 1",
+        "(reduce .[] as $x (.; .a?)) = 1",
+        "(foreach .[] as $x (.; .)) |= .",
+        "(foreach .[] as $x (.; .; .)) |= .",
+        "{} | (reduce range(0; 10000) as $x (.; .a)) = 1",
+        ". as $p | null | [path(reduce $p[] as $x (.; .a))]",
+        ". as $p | null | path(first(foreach $p[] as $x (.; .a; select(false))), .)",
+        "def to($p): reduce $p[] as $x (.; .[$x]); . as $p | {} | to($p) = 1",
+    ] {
+        // Whatever it is, the process lives to say it.
+        if let Err(error) = run(program, &items) {
+            let message = error.to_string();
+            let known = ["too deep", "cannot index", SPENT].iter().any(|it| message.contains(it));
+            assert!(known, "{program}: {message}");
+        }
+    }
+    let path = format!("[{}\"a\"]", "\"a\",".repeat(59));
+    assert!(run(". as $p | null | setpath($p; 1) | delpaths([$p])", &path).is_ok());
+    assert_eq!(run(". as $p | null | setpath($p; 7) | getpath($p)", &path).unwrap(), "7");
+}
+
 /// A comparison cannot say that the budget is spent; whoever sorts has to.
 #[test]
 fn a_sort_that_costs_too_much_ends_as_such_and_leaves_nothing_behind() {
