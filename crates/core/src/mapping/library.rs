@@ -8,7 +8,7 @@ use super::native::{Plain, functions};
 use super::price;
 
 /// jaq's definitions that reach outside, or that functions of our own stand for.
-const LEFT_OUT: [(&str, usize); 14] = [
+const LEFT_OUT: [(&str, usize); 16] = [
     ("stderr", 0),
     ("debug", 0),
     ("debug", 1),
@@ -23,6 +23,8 @@ const LEFT_OUT: [(&str, usize); 14] = [
     ("getpath", 1),
     ("setpath", 2),
     ("delpaths", 1),
+    ("del", 1),
+    ("@base64d", 0),
 ];
 
 /// jaq's functions that reach outside (the environment, the process, files of time zones, the log),
@@ -35,7 +37,10 @@ const NOT_OURS: [&str; 8] =
 const ADDED: &str = r#"
 def getpath($path): reduce $path[] as $part (.; .[$part]);
 def setpath($path; $value): getpath($path) = $value;
-def delpaths($paths): reduce $paths[] as $path (.; getpath($path) |= empty);
+def is_there($path): getpath($path[:-1]) | . != null and (($path[-1] | isobject) or has($path[-1]));
+def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null
+  elif is_there($path) then getpath($path) |= empty else . end);
+def del(f): delpaths([path(f)]);
 def IN(f): . as $x | any(f; . == $x);
 def IN(f; g): any(f; IN(g));
 def INDEX(f; key): reduce f as $item ({}; .[$item | key | tostring] = $item);
@@ -43,6 +48,7 @@ def INDEX(key): INDEX(.[]; key);
 def toarray: if isarray then . else [.] end;
 def trimstr($text): ltrimstr($text) | rtrimstr($text);
 def ascii: [.] | implode;
+def @base64d: tostring | . + "==="[:(4 - utf8bytelength % 4) % 4] | decode_base64;
 def cells(text; between): map(if isstring then text elif . == null then "" elif . < [] then tostring
   else error("a cell is a string, a number or a boolean") end) | join(between);
 def @csv: cells("\"" + (split("\"") | join("\"\"")) + "\""; ",");

@@ -73,22 +73,23 @@ fn find(mut cv: Cv<'_, Plain>, give: Give) -> Outcome {
     Ok(out.into_iter().collect())
 }
 
-/// The whole match and the groups that took part, as `{offset, length, string, name}`; `before` is
-/// how many characters stand before the match.
+/// The whole match and its groups, as `{offset, length, string, name}`, of which those that took no part
+/// are null; `before` is how many characters stand before the match.
 fn groups(regex: &Regex, captures: &Captures<'_>, before: usize) -> Value {
     let whole = captures.get_match();
     let count = |text: &str| Value::from(text.chars().count());
     let groups = captures.iter().zip(regex.capture_names());
-    let groups = groups.filter_map(|(group, name)| {
-        let (group, matched) = (group?, whole.as_str());
-        let inside = matched.get(..group.start() - whole.start()).unwrap_or_default();
-        let mut members = vec![
-            ("offset", Value::from(before + inside.chars().count())),
-            ("length", count(group.as_str())),
-            ("string", Value::text(group.as_str())),
-        ];
-        members.extend(name.map(|name| ("name", Value::text(name))));
-        Some(Value::object(members))
+    let groups = groups.map(|(group, name)| {
+        let [offset, length, string] = match group {
+            None => [Value::from(-1_isize), Value::from(0_usize), Value::NULL],
+            Some(group) => {
+                let inside = whole.as_str().get(..group.start() - whole.start());
+                let inside = inside.unwrap_or_default().chars().count();
+                [Value::from(before + inside), count(group.as_str()), Value::text(group.as_str())]
+            }
+        };
+        let members = [("offset", offset), ("length", length), ("string", string)].into_iter();
+        Value::object(members.chain(name.map(|name| ("name", Value::text(name)))))
     });
     groups.collect()
 }
