@@ -8,7 +8,7 @@ use super::native::{Plain, functions};
 use super::price;
 
 /// jaq's definitions that reach outside, or that functions of our own stand for.
-const LEFT_OUT: [(&str, usize); 16] = [
+const LEFT_OUT: [(&str, usize); 17] = [
     ("stderr", 0),
     ("debug", 0),
     ("debug", 1),
@@ -24,6 +24,7 @@ const LEFT_OUT: [(&str, usize); 16] = [
     ("setpath", 2),
     ("delpaths", 1),
     ("del", 1),
+    ("flatten", 1),
     ("@base64d", 0),
 ];
 
@@ -32,11 +33,12 @@ const LEFT_OUT: [(&str, usize); 16] = [
 const NOT_OURS: [&str; 8] =
     ["env", "halt", "localtime", "strflocaltime", "debug_empty", "stderr_empty", "jn", "yn"];
 
-/// What jq has and jaq's library has not, or has without a bound: along a path that is data it recurses,
-/// so those definitions pay for each step here.
+/// What jq has and jaq's library has not, or has without a bound: where data says how deep it recurses,
+/// the definitions stand here, and pay for each call and each step.
 const ADDED: &str = r#"
 def getpath($path): reduce $path[] as $part (.; .[$part]);
 def setpath($path; $value): getpath($path) = $value;
+def flatten($depth): if $depth > 0 then map(if isarray then flatten($depth - 1) else [.] end) | add // [] end;
 def is_there($path): getpath($path[:-1]) | . != null and (($path[-1] | isobject) or has($path[-1]));
 def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null
   elif is_there($path) then getpath($path) |= empty else . end);
@@ -58,12 +60,11 @@ def @tsv: cells(reduce (["\\", "\\\\"], ["\t", "\\t"], ["\n", "\\n"], ["\r", "\\
 
 pub(super) fn definitions<'a>() -> Vec<Def<&'a str>> {
     let added = parse(ADDED, |parser| parser.defs());
-    let paying = |def: Def<&'static str>| Def { body: price::priced(def.body), ..def };
     jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs())
         .filter(|def| !LEFT_OUT.contains(&(def.name, def.args.len())))
-        .chain(added.into_iter().flatten().map(paying))
+        .chain(added.into_iter().flatten().map(price::paying))
         .collect()
 }
 

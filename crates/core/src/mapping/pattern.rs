@@ -17,8 +17,9 @@ use super::value::{Error, Value};
 const KEPT: usize = 64;
 /// How large a compiled pattern may be, in bytes.
 const SIZE: usize = 1024 * 1024;
-/// What compiling one costs a run.
+/// What compiling one costs a run, and each of its bytes.
 const COMPILING: usize = 64 * 1024;
+const COMPILING_BYTE: usize = 2 * 1024;
 
 thread_local! {
     static PATTERNS: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
@@ -102,7 +103,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
     if let Some(regex) = kept {
         return Ok(regex);
     }
-    charge(COMPILING)?;
+    charge(COMPILING + COMPILING_BYTE.saturating_mul(pattern.len()))?;
     let mut builder = RegexBuilder::new(pattern);
     builder.size_limit(SIZE).dfa_size_limit(SIZE);
     for flag in flags.chars() {

@@ -4,7 +4,7 @@
 //! `reduce` or `foreach`: where one is a path, jaq recurses once a step, and frees paths by recursion.
 
 use jaq_core::box_iter::box_once;
-use jaq_core::load::parse::{BinaryOp, Term};
+use jaq_core::load::parse::{BinaryOp, Def, Term};
 use jaq_core::native::{Fun, v};
 use jaq_core::{Exn, Native};
 
@@ -20,6 +20,13 @@ const PAID: &str = "!paid";
 pub(super) fn priced(mut program: Node<'_>) -> Node<'_> {
     price(&mut program);
     program
+}
+
+/// The same definition, of which each call pays.
+pub(super) fn paying(mut def: Def<&str>) -> Def<&str> {
+    price(&mut def.body);
+    pay(&mut def.body);
+    def
 }
 
 fn price(term: &mut Node<'_>) {
