@@ -101,6 +101,18 @@ pub fn of(headers: &HeaderMap) -> Result<Option<Coding>, String> {
     }
 }
 
+/// An answer's body as it is without its coding, or why it cannot be read.
+pub fn whole(headers: &HeaderMap, bytes: Bytes, limit: u64) -> Result<Bytes, String> {
+    match of(headers) {
+        Ok(None) => Ok(bytes),
+        Ok(Some(coding)) => coding.decode(&bytes, limit).map_err(|broken| match broken {
+            Broken::TooLarge => "its decoded answer is too large".to_owned(),
+            Broken::Garbage(why) => format!("its answer is not {}: {why}", coding.name()),
+        }),
+        Err(names) => Err(format!("its answer has an unknown coding: {names}")),
+    }
+}
+
 /// Whether a client takes this coding.
 pub fn is_accepted(coding: Coding, accepts: &HeaderValue) -> bool {
     Weights::of_lines([accepts]).of(coding) > 0

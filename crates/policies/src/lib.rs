@@ -9,7 +9,7 @@ pub mod authorize;
 mod beside;
 mod bodies;
 pub mod body_limit;
-mod coding;
+pub mod coding;
 pub mod compress;
 pub mod consumers;
 pub mod cors;

@@ -8,7 +8,7 @@ use super::native::{Plain, functions};
 use super::price;
 
 /// jaq's definitions that reach outside, or that functions of our own stand for.
-const LEFT_OUT: [(&str, usize); 11] = [
+const LEFT_OUT: [(&str, usize); 17] = [
     ("stderr", 0),
     ("debug", 0),
     ("debug", 1),
@@ -20,6 +20,12 @@ const LEFT_OUT: [(&str, usize); 11] = [
     ("totype", 2),
     ("tonumber", 0),
     ("toboolean", 0),
+    ("getpath", 1),
+    ("setpath", 2),
+    ("delpaths", 1),
+    ("del", 1),
+    ("flatten", 1),
+    ("@base64d", 0),
 ];
 
 /// jaq's functions that reach outside (the environment, the process, files of time zones, the log),
@@ -27,8 +33,16 @@ const LEFT_OUT: [(&str, usize); 11] = [
 const NOT_OURS: [&str; 8] =
     ["env", "halt", "localtime", "strflocaltime", "debug_empty", "stderr_empty", "jn", "yn"];
 
-/// What jq has and jaq's library has not.
+/// What jq has and jaq's library has not, or has without a bound: where data says how deep it recurses,
+/// the definitions stand here, and pay for each call and each step.
 const ADDED: &str = r#"
+def getpath($path): reduce $path[] as $part (.; .[$part]);
+def setpath($path; $value): getpath($path) = $value;
+def flatten($depth): if $depth > 0 then map(if isarray then flatten($depth - 1) else [.] end) | add // [] end;
+def is_there($path): getpath($path[:-1]) | . != null and (($path[-1] | isobject) or has($path[-1]));
+def delpaths($paths): reduce ($paths | sort | reverse[]) as $path (.; if $path == [] then null
+  elif is_there($path) then getpath($path) |= empty else . end);
+def del(f): delpaths([path(f)]);
 def IN(f): . as $x | any(f; . == $x);
 def IN(f; g): any(f; IN(g));
 def INDEX(f; key): reduce f as $item ({}; .[$item | key | tostring] = $item);
@@ -36,6 +50,7 @@ def INDEX(key): INDEX(.[]; key);
 def toarray: if isarray then . else [.] end;
 def trimstr($text): ltrimstr($text) | rtrimstr($text);
 def ascii: [.] | implode;
+def @base64d: tostring | . + "==="[:(4 - utf8bytelength % 4) % 4] | decode_base64;
 def cells(text; between): map(if isstring then text elif . == null then "" elif . < [] then tostring
   else error("a cell is a string, a number or a boolean") end) | join(between);
 def @csv: cells("\"" + (split("\"") | join("\"\"")) + "\""; ",");
@@ -49,7 +64,7 @@ pub(super) fn definitions<'a>() -> Vec<Def<&'a str>> {
         .chain(jaq_std::defs())
         .chain(jaq_json::defs())
         .filter(|def| !LEFT_OUT.contains(&(def.name, def.args.len())))
-        .chain(added.into_iter().flatten())
+        .chain(added.into_iter().flatten().map(price::paying))
         .collect()
 }
 

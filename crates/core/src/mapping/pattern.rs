@@ -17,8 +17,9 @@ use super::value::{Error, Value};
 const KEPT: usize = 64;
 /// How large a compiled pattern may be, in bytes.
 const SIZE: usize = 1024 * 1024;
-/// What compiling one costs a run.
+/// What compiling one costs a run, and each of its bytes.
 const COMPILING: usize = 64 * 1024;
+const COMPILING_BYTE: usize = 2 * 1024;
 
 thread_local! {
     static PATTERNS: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
@@ -73,22 +74,23 @@ fn find(mut cv: Cv<'_, Plain>, give: Give) -> Outcome {
     Ok(out.into_iter().collect())
 }
 
-/// The whole match and the groups that took part, as `{offset, length, string, name}`; `before` is
-/// how many characters stand before the match.
+/// The whole match and its groups, as `{offset, length, string, name}`, of which those that took no part
+/// are null; `before` is how many characters stand before the match.
 fn groups(regex: &Regex, captures: &Captures<'_>, before: usize) -> Value {
     let whole = captures.get_match();
     let count = |text: &str| Value::from(text.chars().count());
     let groups = captures.iter().zip(regex.capture_names());
-    let groups = groups.filter_map(|(group, name)| {
-        let (group, matched) = (group?, whole.as_str());
-        let inside = matched.get(..group.start() - whole.start()).unwrap_or_default();
-        let mut members = vec![
-            ("offset", Value::from(before + inside.chars().count())),
-            ("length", count(group.as_str())),
-            ("string", Value::text(group.as_str())),
-        ];
-        members.extend(name.map(|name| ("name", Value::text(name))));
-        Some(Value::object(members))
+    let groups = groups.map(|(group, name)| {
+        let [offset, length, string] = match group {
+            None => [Value::from(-1_isize), Value::from(0_usize), Value::NULL],
+            Some(group) => {
+                let inside = whole.as_str().get(..group.start() - whole.start());
+                let inside = inside.unwrap_or_default().chars().count();
+                [Value::from(before + inside), count(group.as_str()), Value::text(group.as_str())]
+            }
+        };
+        let members = [("offset", offset), ("length", length), ("string", string)].into_iter();
+        Value::object(members.chain(name.map(|name| ("name", Value::text(name)))))
     });
     groups.collect()
 }
@@ -101,7 +103,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
     if let Some(regex) = kept {
         return Ok(regex);
     }
-    charge(COMPILING)?;
+    charge(COMPILING + COMPILING_BYTE.saturating_mul(pattern.len()))?;
     let mut builder = RegexBuilder::new(pattern);
     builder.size_limit(SIZE).dfa_size_limit(SIZE);
     for flag in flags.chars() {

@@ -66,6 +66,8 @@ pub struct Program {
     reads_input: bool,
     /// The input's members that it reads, when it names all of them.
     members: Option<Vec<String>>,
+    /// Those that it surely reads, and where they stand.
+    named: Vec<(String, usize)>,
     /// What `$env` is, when it uses that.
     env: Option<Arc<Env>>,
     /// The names in `$env.NAME`, and where they stand.
@@ -103,6 +105,9 @@ impl Program {
         let used = |name: &&str| (name.to_string(), facts.variables.contains(&*format!("${name}")));
         let leaf = |call: &Node<'_>| compiled_for_jaq(text, call.clone(), &[]).ok();
         let plan = plan::compile(&program, &names, &leaf);
+        let sure = !facts.reads.whole && !facts.reads.defines;
+        let named = facts.reads.members.iter().filter(|_| sure);
+        let named = named.map(|name| ((*name).to_owned(), offset_of(text, name))).collect();
         let compiled = compiled_for_jaq(text, program, &names)?;
         Ok(Self {
             engine: plan.map_or(Engine::Jaq(compiled), Engine::Plan),
@@ -110,6 +115,7 @@ impl Program {
             reads_input: facts.reads.whole || !facts.reads.members.is_empty(),
             members: (!facts.reads.whole)
                 .then(|| facts.reads.members.into_iter().map(str::to_owned).collect()),
+            named,
             env: None,
             env_names: facts
                 .env
@@ -147,6 +153,11 @@ impl Program {
     /// Whether it can read this member of its input.
     pub fn reads_member(&self, name: &str) -> bool {
         self.members.as_ref().is_none_or(|members| members.iter().any(|member| member == name))
+    }
+
+    /// The members of its input that it surely reads, and at which byte of it, where it names all of them.
+    pub fn named_members(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.named.iter().map(|(name, offset)| (name.as_str(), *offset))
     }
 
     /// Which engine runs it: `plan` or `jaq`.

@@ -17,6 +17,8 @@ pub(super) struct Reads<'a> {
     pub whole: bool,
     /// The input's members that it reads by name.
     pub members: BTreeSet<&'a str>,
+    /// Whether it defines functions: what these read may be taken for the input's.
+    pub defines: bool,
 }
 
 impl<'a> Reads<'a> {
@@ -81,6 +83,7 @@ impl<'a> Walk<'a> {
             }
             Term::Call(name, arguments) => self.call(name, arguments),
             Term::Def(defs, body) => {
+                self.reads.defines = true;
                 let known = self.functions.len();
                 for def in defs {
                     self.functions.push((def.name, def.args.len()));
@@ -165,6 +168,13 @@ impl<'a> Walk<'a> {
                     | ("range", _)
             );
         self.reads.whole |= self.inside && !blind;
+        // The condition of these reads what the generator gives, which is no input without a `whole`.
+        if let ("any" | "all", [items, condition]) = (name, arguments)
+            && !own
+        {
+            self.term(items);
+            return self.with(false, condition);
+        }
         // An own function may give its arguments any `.`.
         let inside = self.inside || own;
         arguments.iter().for_each(|argument| self.with(inside, argument));

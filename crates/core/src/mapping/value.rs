@@ -19,6 +19,7 @@ pub(super) type Error = jaq_core::Error<Value>;
 
 /// How deep a value that a program makes may nest.
 pub(super) const DEPTH_MADE: usize = 256;
+pub(super) const TOO_DEEP: &str = "the mapping nests values too deep";
 
 /// A JSON value. Keeps the order of members and the text of numbers. Cloning is cheap.
 #[derive(Clone, Default)]
@@ -284,7 +285,7 @@ impl Value {
     /// The value, unless it nests deeper than the walks over it (writing, dropping) can go.
     pub(super) fn checked(self) -> Result<Self, Error> {
         if self.depth() > DEPTH_MADE {
-            return Err(Error::str("the mapping nests values too deep"));
+            return Err(Error::str(TOO_DEEP));
         }
         Ok(self)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use portcullis_config::{Node, Span, Spanned};
+use portcullis_config::{Node, Span, Spanned, did_you_mean};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::Program;
 use portcullis_core::template::{Place, RESERVED_NAMES, Reference, Template};
@@ -78,7 +78,9 @@ pub fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<Target
         desk.out.error(settings.partial_status.span, "it is 200-299 or 500-599, but not 206");
         sound = false;
     }
+    sound &= is_partial(settings, desk);
     let body = program(&settings.body, &VARIABLES, desk.env, desk.sources, desk.out);
+    sound &= reads_known(body.as_ref(), Some(&settings.body), &names, desk);
     let mut calls: Vec<CallPlan> = calls.into_iter().collect::<Option<_>>()?;
     for call in &mut calls {
         call.after = after(call, &names);
@@ -100,7 +102,7 @@ pub fn compose(settings: &ComposeSettings, desk: &mut Desk<'_>) -> Option<Target
         identity: std::mem::take(&mut desk.identity),
         path_rules: desk.file.made_path_rules(),
         partial_status: status,
-        errors: settings.errors,
+        errors: *settings.errors,
     };
     sound.then(|| TargetPlan::Compose(Arc::new(plan)))
 }
@@ -157,6 +159,12 @@ fn call(
     };
     let (body, when, items) =
         (compile(&settings.body), compile(&settings.when), compile(&settings.for_each));
+    let programs = [(&body, &settings.body), (&when, &settings.when), (&items, &settings.for_each)];
+    let mut sound = true;
+    for (program, text) in programs {
+        let program = program.as_ref().and_then(Option::as_ref);
+        sound &= reads_known(program, text.as_ref(), &words, desk);
+    }
     let each = items?.map(|items| EachPlan {
         items,
         name: item.to_string(),
@@ -164,6 +172,7 @@ fn call(
         concurrency: settings.concurrency.as_usize(),
         most: settings.max.as_usize(),
     });
+    sound.then_some(())?;
     Some(CallPlan {
         name: Arc::from(name),
         to: Arc::from(to?),
@@ -181,6 +190,42 @@ fn call(
         after: Vec::new(),
         shares: None,
     })
+}
+
+/// Whether all that a program reads by name is there: anything else is null in every answer.
+fn reads_known(
+    program: Option<&Program>,
+    text: Option<&Spanned<String>>,
+    words: &[&str],
+    desk: &mut Desk<'_>,
+) -> bool {
+    let Some((program, text)) = program.zip(text) else { return true };
+    let unknown = program.named_members().filter(|(name, _)| !words.contains(name));
+    let unknown: Vec<_> = unknown.collect();
+    for (name, offset) in &unknown {
+        let span = text.inside(desk.sources, *offset);
+        let complaint = desk.out.error(span, format!("no call is called `{name}`"));
+        let near = did_you_mean(name, words.iter().copied());
+        complaint.hint(near.unwrap_or_else(|| format!("there are {}", words.join(", "))));
+    }
+    unknown.is_empty()
+}
+
+/// Keys that only mean something where a call may be missing.
+fn is_partial(settings: &ComposeSettings, desk: &mut Desk<'_>) -> bool {
+    let may_fail = |call: &CallSettings| *call.optional || call.otherwise.is_some();
+    if settings.calls.iter().any(|entry| may_fail(&entry.value)) {
+        return true;
+    }
+    let keys = [("partial_status", settings.partial_status.span), ("errors", settings.errors.span)];
+    let mut sound = true;
+    for (key, span) in keys.into_iter().filter(|(_, span)| *span != Span::default()) {
+        desk.out
+            .error(span, format!("`{key}` has no effect: every call is required"))
+            .hint("give a call that may fail `otherwise`, or `optional: on`");
+        sound = false;
+    }
+    sound
 }
 
 /// A header that a call sends.

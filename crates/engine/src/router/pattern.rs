@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use portcullis_core::template::RESERVED_NAMES;
 use portcullis_core::{CanonicalPath, Doubtful, PathRules};
 
 /// The most segments a pattern may have. It bounds the depth of a lookup.
@@ -162,6 +163,12 @@ fn name(part: &str, offset: usize) -> Result<Arc<str>, PatternError> {
         } else {
             error.hint(format!("write {{{better}}}"))
         });
+    }
+    if RESERVED_NAMES.contains(&name) {
+        let message =
+            format!("{{{name}}} is reserved: templates read {name}.NAME as something else");
+        let hint = format!("write {{{name}_id}}, for example");
+        return Err(PatternError::new(offset, message).hint(hint));
     }
     Ok(name.into())
 }

@@ -20,7 +20,7 @@ settings! {
         /// The status of an answer in which something is missing.
         pub partial_status: Spanned<u16> = "200",
         /// Whether the answer lists what is missing, as `_errors`.
-        pub errors: bool = "off",
+        pub errors: Spanned<bool> = "off",
     }
 }
 

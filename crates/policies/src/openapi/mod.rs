@@ -200,8 +200,20 @@ fn parsed(text: String) -> Result<Value, String> {
     );
     match node {
         Some(node) if !out.has_errors() => Ok(node.to_json()),
-        _ => Err(out.render(&sources, false)),
+        _ => Err(told(&out, &sources)),
     }
+}
+
+/// What is wrong with the text, and where in it; whoever asked knows its name.
+fn told(out: &Diagnostics, sources: &Sources) -> String {
+    let told = out.errors().next().map(|error| {
+        let at = error.span.map(|span| sources.position(span)).map(|at| (at.line, at.column));
+        match at {
+            Some((line, column)) => format!("{} at line {line}, column {column}", error.message),
+            None => error.message.clone(),
+        }
+    });
+    told.unwrap_or_else(|| "it is no YAML".to_owned())
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod steps;
 use std::sync::Arc;
 
 use http::StatusCode;
-use portcullis_config::{Decode, Definitions, Diagnostics, Named, Node, Sources, Spanned};
+use portcullis_config::{Decode, Definitions, Diagnostics, Named, Node, Sources, Span, Spanned};
 use portcullis_core::context::VARIABLES;
 use portcullis_core::mapping::{Program, RunError};
 use portcullis_core::metrics::{Counter, Kind, Metric, Metrics};
@@ -180,8 +180,19 @@ impl Desk<'_, '_> {
         }
     }
 
+    /// A step that does nothing was meant to do something.
+    fn acts(&mut self, span: Span, acts: bool, keys: &str) -> Option<()> {
+        if !acts {
+            let complaint = self.planner.out.error(span, "this step changes nothing");
+            complaint.hint(format!("give it {keys}"));
+        }
+        acts.then_some(())
+    }
+
     /// What is not there is not planned; what is wrong makes the whole wrong.
-    fn request(&mut self, step: &RequestStep) -> Option<Rules> {
+    fn request(&mut self, step: &Spanned<RequestStep>) -> Option<Rules> {
+        let acts = step.body.is_some() || step.headers.is_some() || step.query.is_some();
+        self.acts(step.span, acts, "`body`, `headers` or `query`")?;
         let when = step.when.as_ref().map(|it| self.mapping(it));
         let body = step.body.as_ref().map(|it| self.body(it));
         let headers = step.headers.as_ref().map(|it| HeaderEdits::plan(it, self.planner));
@@ -196,7 +207,9 @@ impl Desk<'_, '_> {
         })
     }
 
-    fn response(&mut self, step: &ResponseStep) -> Option<Rules> {
+    fn response(&mut self, step: &Spanned<ResponseStep>) -> Option<Rules> {
+        let acts = step.body.is_some() || step.headers.is_some() || step.status.is_some();
+        self.acts(step.span, acts, "`body`, `headers` or `status`")?;
         let when = step.when.as_ref().map(|it| self.mapping(it));
         let body = step.body.as_ref().map(|it| self.body(it));
         let headers = step.headers.as_ref().map(|it| HeaderEdits::plan(it, self.planner));
@@ -231,6 +244,14 @@ fn sound<T>(planned: Option<Option<T>>) -> Option<Option<T>> {
 
 pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>> {
     let settings = TransformSettings::decode(block, planner.out)?;
+    if settings.request.iter().flatten().next().is_none()
+        && settings.response.iter().flatten().next().is_none()
+    {
+        let complaint = planner.out.error(block.span, "there is nothing to transform");
+        complaint
+            .hint("give it `request` or `response`; `transform: off` removes an inherited one");
+        return None;
+    }
     let variables = VARIABLES.to_vec();
     let mut desk = Desk { planner, variables };
     let requests = settings.request.iter().flatten().map(|step| desk.request(step));

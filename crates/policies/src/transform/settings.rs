@@ -8,9 +8,9 @@ settings! {
     /// Requests and answers between their outer and inner shapes.
     pub struct TransformSettings {
         /// From the client's shape to the service's: a step, or several in order.
-        pub request: Option<OneOrMany<RequestStep>>,
+        pub request: Option<OneOrMany<Spanned<RequestStep>>>,
         /// From the service's shape to the client's: a step, or several in order.
-        pub response: Option<OneOrMany<ResponseStep>>,
+        pub response: Option<OneOrMany<Spanned<ResponseStep>>>,
         /// What becomes of an answer that is larger than `bounds.buffered_body`, where a step reads it.
         pub on_oversize: Oversize = "refuse",
     }

@@ -186,7 +186,8 @@ impl<'d> Compiler<'d> {
         };
         let required = described.flag("required").unwrap_or(false);
         let validator = self.schemas.at(&pointer).map_err(what)?;
-        Ok(Parameter::new(name.to_owned(), place, required, shape, written, validator))
+        let parameter = Parameter::new(name.to_owned(), place, required, shape, written, validator);
+        Ok(parameter.empty_too(described.flag("allowEmptyValue").unwrap_or(false)))
     }
 
     fn content(&mut self, body: &Part<'d>) -> Result<Content, String> {

@@ -1,6 +1,7 @@
 //! Where a configuration and its OpenAPI document no longer say the same: warnings, for either may be
 //! the one that is right.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,7 +64,8 @@ impl Drift<'_> {
         let name = self.named.shown();
         let route = planner.route;
         if self.held.ways().is_empty() {
-            let paths = self.document.operations.iter().map(|it| it.path.as_str());
+            let paths: BTreeSet<&str> =
+                self.document.operations.iter().map(|it| it.path.as_str()).collect();
             let near = did_you_mean(&route.path, paths).unwrap_or_default();
             let message = format!("{name} has no path that the route `{}` takes", route.name);
             let problem = planner.out.warning(route.path.span, message);

@@ -77,6 +77,8 @@ pub(super) struct Parameter {
     /// As errors call it: `query.page`.
     at: String,
     required: bool,
+    /// Whether nothing may stand behind its name (`allowEmptyValue`).
+    may_be_empty: bool,
     shape: Shape,
     written: Written,
     validator: Arc<Validator>,
@@ -92,7 +94,11 @@ impl Parameter {
         validator: Arc<Validator>,
     ) -> Self {
         let at = format!("{}.{name}", place.word());
-        Self { name, place, at, required, shape, written, validator }
+        Self { name, place, at, required, may_be_empty: false, shape, written, validator }
+    }
+
+    pub(super) fn empty_too(self, may_be_empty: bool) -> Self {
+        Self { may_be_empty, ..self }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -109,8 +115,22 @@ impl Parameter {
         given: &Given<'_>,
         params: &dyn Fn(&str) -> Option<String>,
     ) -> Vec<FieldError> {
+        if self.may_be_empty && self.place == Place::Query {
+            let mut own = given.pairs().iter().filter(|(name, _)| *name == self.name);
+            if own.next().is_some_and(|(_, text)| text.is_empty()) && own.next().is_none() {
+                return Vec::new();
+            }
+        }
         match self.value(given, params) {
-            Ok(Some(value)) => schema::errors(&self.validator, &value, &self.at),
+            Ok(Some(value)) => {
+                let errors = schema::errors(&self.validator, &value, &self.at);
+                let is_text = !errors.is_empty() && self.written != Written::Json;
+                let others = if is_text { self.shape.others(&value) } else { Vec::new() };
+                match others.iter().any(|other| self.validator.is_valid(other)) {
+                    true => Vec::new(),
+                    false => errors,
+                }
+            }
             Ok(None) if self.required => vec![FieldError {
                 message: format!("\"{}\" is a required {}", self.name, self.kind()),
                 pointer: self.at.clone(),

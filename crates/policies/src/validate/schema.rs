@@ -20,12 +20,22 @@ const DOCUMENT: &str = "openapi:/document";
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/');
 
 fn options<'r>() -> ValidationOptions<'r> {
-    jsonschema::options().with_pattern_options(PatternOptions::regex()).offline()
+    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+    // 2020-12 has formats say nothing; whoever writes one in front of a service means it.
+    options.should_validate_formats(true).offline()
+}
+
+/// Why a schema cannot be used, and where in it.
+fn unusable(error: &jsonschema::ValidationError<'_>) -> String {
+    match error.instance_path().as_str() {
+        "" => error.to_string(),
+        place => format!("at {place}: {error}"),
+    }
 }
 
 /// A validator, or why the schema cannot be used.
 pub(super) fn compile(schema: &Value) -> Result<Validator, String> {
-    options().build(schema).map_err(|error| error.to_string())
+    options().build(schema).map_err(|error| unusable(&error))
 }
 
 /// The schemas of a document, which refer to each other. Each is compiled once.
@@ -56,7 +66,7 @@ impl Schemas {
         }
         let validator = match self.root.pointer(pointer) {
             Some(schema) => {
-                jsonschema::draft202012::meta::validate(schema).map_err(|it| it.to_string())?;
+                jsonschema::draft202012::meta::validate(schema).map_err(|it| unusable(&it))?;
                 let fragment = utf8_percent_encode(pointer, ENCODED);
                 let reference = json!({ "$ref": format!("{DOCUMENT}#{fragment}") });
                 options().with_registry(&self.registry).build(&reference)

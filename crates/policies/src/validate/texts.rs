@@ -171,6 +171,21 @@ impl Shape {
         }
     }
 
+    /// What a text may be as well: of several types that a schema allows, the one by which it was read
+    /// is no better than the others.
+    pub(super) fn others(&self, value: &Value) -> Vec<Value> {
+        match (self, value) {
+            (Self::One(_), Value::String(text)) => {
+                let read = [Kind::Number, Kind::Boolean].map(|kind| One(kind).read(text));
+                read.into_iter().filter(|other| !other.is_string()).collect()
+            }
+            (Self::One(_), Value::Number(_) | Value::Bool(_)) => {
+                vec![Value::String(value.to_string())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// An object that stands in one text.
     fn members_of(
         &self,

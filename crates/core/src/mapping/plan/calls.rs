@@ -51,14 +51,23 @@ impl<'a> Compile<'a> {
         }))
     }
 
-    /// `del` of one path, or of several one after another, as jaq updates `,`.
+    /// `del` of one path, or of several that cannot meet: these go one after another, which is the same.
     fn removal(&mut self, term: &Node<'a>) -> Option<One> {
-        if let Term::BinOp(left, BinaryOp::Comma, right) = term {
-            let (left, right) = (self.removal(left)?, self.removal(right)?);
-            return Some(One::Pipe(Box::new(left), Box::new(right)));
+        let (mut rest, mut paths) = (term, Vec::new());
+        while let Term::BinOp(left, BinaryOp::Comma, right) = rest {
+            paths.push(self.place(right)?);
+            rest = left;
         }
-        let nothing = Change::Each(Box::new(Plan::Many(Many::Empty)));
-        Some(One::Update(self.place(term)?, nothing))
+        let first = self.place(rest)?;
+        let mut begins: Vec<_> = paths.iter().chain([&first]).map(|steps| begin(steps)).collect();
+        begins.sort_unstable();
+        let meet = begins.windows(2).any(|two| matches!(two, [x, y] if x == y));
+        if !paths.is_empty() && (meet || begins.contains(&None)) {
+            return None;
+        }
+        Some(paths.into_iter().rev().fold(One::Update(first, Change::Remove), |before, path| {
+            One::Pipe(Box::new(before), Box::new(One::Update(path, Change::Remove)))
+        }))
     }
 
     fn quantified(
@@ -87,6 +96,17 @@ impl<'a> Compile<'a> {
         } else {
             Plan::Many(Many::Leaf(leaf))
         })
+    }
+}
+
+/// The member that a path leads into, when nothing on its way is computed.
+fn begin(steps: &[Step]) -> Option<&str> {
+    let plain = |step: &Step| {
+        matches!(step.part, Part::Member(_) | Part::Items | Part::Index(One::Literal(_)))
+    };
+    match steps.first().map(|step| &step.part) {
+        Some(Part::Member(name)) if steps.iter().all(plain) => Some(name),
+        _ => None,
     }
 }
 

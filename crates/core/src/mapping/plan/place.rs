@@ -88,6 +88,20 @@ impl Place<'_> {
         }
     }
 
+    /// Whether it, or the rest of a path that can be followed, could be there and is not.
+    pub(super) fn is_missing(&self, value: &Value, rest: &[Self]) -> bool {
+        match &self.part {
+            Known::Member(name) => matches!(value.find(&Value::text(name)), Ok(None)),
+            Known::Index(index) => matches!(value.find(index), Ok(None)),
+            Known::Slice(..) => match &value.0 {
+                Data::Null => true,
+                Data::Text(_) => !rest.iter().all(|place| matches!(place.part, Known::Slice(..))),
+                _ => false,
+            },
+            Known::Items => false,
+        }
+    }
+
     /// Whether all that a change gives is taken, and not only the first.
     pub(super) fn takes_all(&self) -> bool {
         matches!(self.part, Known::Items)

@@ -7,7 +7,7 @@ use jaq_core::ValT as _;
 use jaq_core::ops::Math;
 use jaq_core::val::ValX;
 
-use super::place::{Place, Way, places};
+use super::place::{Place, Way, follow, places};
 use super::run::{Env, each, one};
 use super::stop::Failure;
 use super::{One, Plan, Step, Stop};
@@ -19,6 +19,8 @@ use crate::mapping::value::{Data, Value};
 pub(in crate::mapping) enum Change {
     /// Each is replaced by what the plan makes of it; of none, it is removed.
     Each(Box<Plan>),
+    /// Each is removed, and what is not there leaves everything as it is.
+    Remove,
     /// All become what is computed once from the whole input.
     Set(Box<One>),
     Math(Math, Box<One>),
@@ -32,16 +34,21 @@ pub(super) fn update(
     input: Value,
 ) -> Result<Value, Stop> {
     let computed = match change {
-        Change::Each(_) => Value::NULL,
+        Change::Each(_) | Change::Remove => Value::NULL,
         Change::Set(one_) | Change::Math(_, one_) | Change::Otherwise(one_) => {
             one(one_, env, input.clone())?
         }
     };
     let places = places(steps, env, &input)?;
     let takes_all = places.last().is_some_and(Place::takes_all);
-    let walk = Walk { at: RefCell::default() };
+    if matches!(change, Change::Remove) {
+        // All that is meant is looked for first: a path that cannot be followed fails as a path.
+        follow(&places, input.clone(), &mut |_| Ok(()))?;
+    }
+    let walk = Walk { removes: matches!(change, Change::Remove), at: RefCell::default() };
     let result = walk.along(&places, input, &|old| match change {
         Change::Each(plan) => walk.outcomes(plan, env, old, takes_all),
+        Change::Remove => Vec::new(),
         Change::Set(_) => vec![Ok(computed.clone())],
         Change::Math(math, _) => vec![math.run(old, computed.clone()).map_err(Into::into)],
         Change::Otherwise(_) => {
@@ -58,6 +65,7 @@ type Changed = ValX<'static, Value>;
 
 /// One update, and where it failed: the innermost part of the way first. jaq's errors have no room for it.
 struct Walk {
+    removes: bool,
     at: RefCell<Vec<Key>>,
 }
 
@@ -86,6 +94,9 @@ impl Walk {
         let Some((place, rest)) = places.split_first() else {
             return Ok(value);
         };
+        if self.removes && place.is_missing(&value, rest) {
+            return Ok(value);
+        }
         let is_array = matches!(value.0, Data::Array(_));
         let begun = Cell::new(0);
         let result = place.update(value, |old| {

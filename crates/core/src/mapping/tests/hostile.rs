@@ -22,6 +22,8 @@ fn values_cannot_nest_without_bound() {
     let set = "reduce .[] as $x ({}; {} | .a = $x)";
     assert!(run(set, &items).is_ok());
     assert!(fails("reduce .[] as $x ({}; . as $o | {} | .a = $o)", &items).contains("too deep"));
+    let flat = "reduce .[:250][] as $x ([]; [.]) | flatten(1000)";
+    assert!(run(flat, &items).map_or_else(|error| error.to_string() == SPENT, |it| it == "[]"));
 }
 
 #[test]
@@ -73,6 +75,7 @@ fn patterns_take_time_in_line_with_the_text() {
     assert_eq!(run("test(\"^(a+)+$\")", &text).unwrap(), "false");
     assert_eq!(run("[match(\"(?:(a)|(b))*\")] | length", "\"ba\"").unwrap(), "1");
     assert!(fails("test(.)", "\"(((((a{99}){99}){99}){99}){99})\"").contains("no regular"));
+    assert_eq!(fails("test(.)", &format!("\"{}\"", "x".repeat(40_000))), SPENT);
     let patterns =
         format!("[{}]", (0..2000).map(|i| format!("\"a{i}\"")).collect::<Vec<_>>().join(","));
     assert_eq!(fails("map(. as $p | \"x\" | test($p))", &patterns), SPENT);
@@ -140,6 +143,39 @@ fn the_deepest_programs_fit_a_workers_stack() {
         }
     };
     std::thread::Builder::new().stack_size(stack).spawn(runs).unwrap().join().unwrap();
+}
+
+/// Paths are data too: a list of names is one, and a `reduce` leads along what a client sent.
+#[test]
+fn long_paths_cannot_take_the_stack() {
+    let items = format!("[{}\"a\"]", "\"a\",".repeat(100_000));
+    for program in [
+        "getpath(.)",
+        "setpath(.; 1)",
+        "delpaths([.])",
+        "getpath(.) |= 1",
+        ". as $p | null | setpath($p; 1)",
+        ". as $p | [null | path(getpath($p))]",
+        ". as $p | null | pick(getpath($p))",
+        "(reduce .[] as $x (.; .)) |= 1",
+        "(reduce .[] as $x (.; .a?)) = 1",
+        "(foreach .[] as $x (.; .)) |= .",
+        "(foreach .[] as $x (.; .; .)) |= .",
+        "{} | (reduce range(0; 10000) as $x (.; .a)) = 1",
+        ". as $p | null | [path(reduce $p[] as $x (.; .a))]",
+        ". as $p | null | path(first(foreach $p[] as $x (.; .a; select(false))), .)",
+        "def to($p): reduce $p[] as $x (.; .[$x]); . as $p | {} | to($p) = 1",
+    ] {
+        // Whatever it is, the process lives to say it.
+        if let Err(error) = run(program, &items) {
+            let message = error.to_string();
+            let known = ["too deep", "cannot index", SPENT].iter().any(|it| message.contains(it));
+            assert!(known, "{program}: {message}");
+        }
+    }
+    let path = format!("[{}\"a\"]", "\"a\",".repeat(59));
+    assert!(run(". as $p | null | setpath($p; 1) | delpaths([$p])", &path).is_ok());
+    assert_eq!(run(". as $p | null | setpath($p; 7) | getpath($p)", &path).unwrap(), "7");
 }
 
 /// A comparison cannot say that the budget is spent; whoever sorts has to.

@@ -131,7 +131,7 @@ const AROUND: [&str; 35] = [
     "index(§)?",
     "(.[§] |= 1)?",
     "(.a[§] = 2)?",
-    "del(.[§], .a[§:])?",
+    "del(.[§].b[§:])?",
 ];
 
 /// Around programs that may give several values.
@@ -224,6 +224,7 @@ pub(super) fn programs() -> (BoxedStrategy<String>, BoxedStrategy<String>) {
                 .prop_map(|(shape, left, right)| shape.replace("§1", &left).replace("§2", &right)),
             (path(), prop::sample::select(&["=", "|=", "+=", "-=", "*=", "//="][..]), inner)
                 .prop_map(|(path, operator, value)| format!("({path} {operator} ({value}))")),
+            path().prop_map(|path| format!("del({path})")),
             (path(), path()).prop_map(|(x, y)| format!("del({x}, {y})")),
         ]
     });

@@ -64,7 +64,7 @@ pub(super) fn headers<'h>(
 /// The strictest of all; `None` where one says nothing, for then nothing is known. An answer that
 /// varies may vary by what only the gateway sends: it is for one client.
 fn strictest<'h>(all: impl Iterator<Item = &'h Heard>, varies: bool) -> Option<String> {
-    let (mut no_cache, mut private) = (false, varies);
+    let (mut no_cache, mut private, mut revalidate) = (false, varies, false);
     // Who names no age leaves it to others: then nobody's age holds for all.
     let mut least = Some(u64::MAX);
     for heard in all {
@@ -77,6 +77,7 @@ fn strictest<'h>(all: impl Iterator<Item = &'h Heard>, varies: bool) -> Option<S
                 // Also when only for some fields: which of them are in the whole is not known.
                 "no-cache" => no_cache = true,
                 "private" => private = true,
+                "must-revalidate" | "proxy-revalidate" => revalidate = true,
                 "max-age" | "s-maxage" => {
                     let seconds = value.trim().trim_matches('"').parse().unwrap_or(0);
                     age = Some(age.unwrap_or(u64::MAX).min(seconds));
@@ -90,6 +91,7 @@ fn strictest<'h>(all: impl Iterator<Item = &'h Heard>, varies: bool) -> Option<S
     parts.extend(private.then(|| "private".to_owned()));
     parts.extend(no_cache.then(|| "no-cache".to_owned()));
     parts.extend(least.filter(|age| *age < u64::MAX).map(|age| format!("max-age={age}")));
+    parts.extend(revalidate.then(|| "must-revalidate".to_owned()));
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -124,6 +126,7 @@ mod tests {
             (&["s-maxage=5, max-age=600", "max-age=60"], "max-age=5"),
             (&["MAX-AGE=\"7\""], "max-age=7"),
             (&["max-age=x"], "max-age=0"),
+            (&["max-age=9, must-revalidate", "max-age=7"], "max-age=7, must-revalidate"),
             (&["public"], ""),
             (&["", "max-age=1"], ""),
         ] {

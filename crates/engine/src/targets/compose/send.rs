@@ -14,6 +14,7 @@ use http::uri::PathAndQuery;
 use portcullis_core::mapping::Value;
 use portcullis_core::template::{Lookup, MissingReference, Reference};
 use portcullis_core::{Body, Call, Clock, Exchange, Problem, Response};
+use portcullis_policies::coding;
 use portcullis_upstream::{Outbound, Upstream};
 use tokio::sync::SetOnce;
 
@@ -93,8 +94,12 @@ impl<S: Services> Run<'_, S> {
 
     fn path(&self, call: &CallPlan, values: &dyn Lookup) -> Result<PathAndQuery, Failure> {
         let text = call.path.render(values).map_err(missing)?;
-        let text =
-            canonical(text, self.plan.path_rules).map_err(|problem| Failure::of(&problem))?;
+        // What another service said is nothing that the client could mend.
+        let of_answers = call.path.references().any(|it| matches!(it, Reference::Call(..)));
+        let text = canonical(text, self.plan.path_rules).map_err(|problem| match of_answers {
+            true => Failure::unfit(format!("{}: {}", problem.detail(), problem.private_detail())),
+            false => Failure::of(&problem),
+        })?;
         PathAndQuery::try_from(text).map_err(|error| {
             let problem = Problem::new(&BAD_PATH, "its path cannot be sent");
             Failure::of(&problem.private(error.to_string()))
@@ -204,6 +209,7 @@ impl<S: Services> Run<'_, S> {
         let heard = Heard::of(response.headers(), &call.pass);
         let bytes = response.body_mut().read(limit).await;
         let bytes = bytes.map_err(|error| Failure::no_answer(error.to_string()))?;
+        let bytes = coding::whole(response.headers(), bytes, limit).map_err(Failure::no_answer)?;
         let value = if bytes.is_empty() {
             Value::NULL
         } else {
