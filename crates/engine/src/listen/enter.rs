@@ -41,7 +41,7 @@ pub async fn enter(
             Ok(Some(Source::Address(client))) => address = client,
             Ok(Some(Source::Peer)) => {}
             Ok(None) => {
-                door.malformed.inc();
+                door.no_proxy_header.inc();
                 return None;
             }
             Err(_) => return None,
