@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// What connections are accepted with. `proofs` are for authorities that look.
-    pub fn with(&self, tickets: &Tickets, proofs: Option<&Arc<Proofs>>) -> Arc<ServerConfig> {
+    pub fn with(&self, tickets: &Tickets, proofs: Option<&Arc<dyn Proofs>>) -> Arc<ServerConfig> {
         let mut config = self.0.clone();
         if let Some(proofs) = proofs {
             let (proofs, others) = (Arc::clone(proofs), config.cert_resolver);

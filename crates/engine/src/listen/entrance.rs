@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 use portcullis_acme::{Answers, Keeper};
 use portcullis_core::metrics::{Counter, Gauge};
 use portcullis_core::{Build, Certificate, Networks, Secure, headers};
-use portcullis_tls::{Accepted, Facts, Failure, ServerConfig, Tickets};
+use portcullis_tls::{Accepted, Facts, Failure, Proofs, ServerConfig, Tickets};
 use serde_json::{Map, Value, json};
 
 use crate::metrics::{CERTIFICATE_ENDS, HANDSHAKES};
@@ -64,7 +64,10 @@ impl Tls {
         let ends = ends.collect();
         let proven = counter("acme");
         let acme = plan.acme.as_ref();
-        let proofs = acme.map(|_| Arc::clone(&Answers::build(build).tls));
+        let proofs: Option<Arc<dyn Proofs>> = match acme {
+            Some(_) => Some(Answers::build(build)),
+            None => None,
+        };
         Self {
             config: plan.server.with(&tickets, proofs.as_ref()),
             headers: plan.clients.as_ref().map_or_else(Vec::new, |it| it.headers.clone()),
