@@ -22,7 +22,7 @@ use rustls::crypto::CryptoProvider;
 pub use broken::Broken;
 pub use client::{Client, Connector};
 pub use facts::{Facts, Names};
-pub use handshake::{Accepted, Failed, Failure, accept};
+pub use handshake::{Accepted, Failed, Failure, Instead, accept};
 pub use pem::Identity;
 pub use proofs::Proofs;
 pub use rustls::ServerConfig;

@@ -13,6 +13,7 @@ use portcullis_policies::planner::identity_name;
 use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Version};
 
 use super::acme;
+use crate::router::HostPattern;
 use crate::settings::{
     CertificatePart, CertificateSettings, ClientCertificateSettings, HstsSettings,
     ListenerSettings, Presence, TlsSettings, TlsVersion,
@@ -31,6 +32,8 @@ pub struct ListenerPlan {
 /// TLS towards clients, understood.
 pub struct TlsPlan {
     pub server: Server,
+    /// For hosts whose clients are asked for no certificate, where others' are.
+    pub unasked: Option<Server>,
     pub shown: Vec<Shown>,
     pub clients: Option<ClientsPlan>,
     /// What is got from an authority.
@@ -50,6 +53,8 @@ pub struct Shown {
 /// Clients with certificates, understood.
 pub struct ClientsPlan {
     pub ca: Clients,
+    /// Whose clients are asked; none: all.
+    pub hosts: Vec<HostPattern>,
     pub headers: Vec<(HeaderName, CertificatePart)>,
     /// Another number when certificates are judged in another way.
     pub mark: u64,
@@ -137,9 +142,15 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
     };
     let server = Server::new(&identities, least, clients.as_ref().map(|clients| &clients.ca));
     let server = told(server, "", certificates.span, reader)?;
+    let unasked = match &clients {
+        Some(clients) if !clients.hosts.is_empty() => {
+            Some(told(Server::new(&identities, least, None), "", certificates.span, reader)?)
+        }
+        _ => None,
+    };
     let hsts = settings.hsts.on().and_then(hsts);
     let has_any = !identities.is_empty() || acme.is_some();
-    has_any.then_some(TlsPlan { server, shown, clients, acme, hsts })
+    has_any.then_some(TlsPlan { server, unasked, shown, clients, acme, hsts })
 }
 
 fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<Identity> {
@@ -167,6 +178,7 @@ fn clients(settings: &ClientCertificateSettings, reader: &mut Reader<'_>) -> Opt
         headers
             .extend(identity_name(&entry.name, entry.span, reader.out).map(|it| (it, entry.value)));
     }
+    let hosts = hosts(&settings.hosts, reader);
     let (ca, lists) = (ca?, lists.into_iter().collect::<Option<Vec<_>>>()?);
     let required = settings.presence == Presence::Required;
     let read = Clients::read(&ca, &lists, required);
@@ -177,7 +189,21 @@ fn clients(settings: &ClientCertificateSettings, reader: &mut Reader<'_>) -> Opt
         _ => (settings.ca.display().to_string(), settings.ca.span),
     };
     let mark = fingerprint(&Judged { ca: &ca, lists: &lists, required });
-    Some(ClientsPlan { ca: told(read, &file, span, reader)?, headers, mark, span })
+    Some(ClientsPlan { ca: told(read, &file, span, reader)?, hosts: hosts?, headers, mark, span })
+}
+
+/// Patterns of hosts; what is none is told.
+fn hosts(all: &[Spanned<String>], reader: &mut Reader<'_>) -> Option<Vec<HostPattern>> {
+    let parsed = all.iter().map(|host| match HostPattern::parse(host) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            let message = format!("`{}`: {}", host.shown(), error.message);
+            let hint = error.hint.unwrap_or_else(|| "write api.example.com".to_owned());
+            reader.out.error(host.span, message).hint(hint);
+            None
+        }
+    });
+    parsed.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// All that decides whether a client's certificate is good.

@@ -142,6 +142,9 @@ settings! {
     pub struct ClientCertificateSettings {
         /// The authorities that sign them, as a PEM file.
         pub ca: Spanned<PathBuf>,
+        /// The hosts, such as api.example.com or *.api.example.com, whose clients are asked for one; left out, all
+        /// of the listener's. Clients that name no host in the handshake (SNI) are always asked.
+        pub hosts: OneOrMany<Spanned<String>> = "[]",
         /// Whether they have to.
         pub presence: Presence = "required",
         /// Revocation lists, as PEM files: one for each authority that signs clients, none too old.
