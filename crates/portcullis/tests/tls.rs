@@ -134,12 +134,15 @@ fn curl_gets_what_it_asks_for() {
 }
 
 #[test]
-fn the_oldest_version_is_a_setting_and_never_older_than_1_2() {
+fn the_versions_are_settings_and_never_older_than_1_2() {
     run(async {
         let house = House::open(" }], min_version: 1.3").await;
         assert!(house.curl("--tlsv1.3").await.0);
         let (good, said) = house.curl("--tls-max 1.2").await;
         assert!(!good && said.contains("alert protocol version"), "{said}");
+        let house = House::open(" }], max_version: 1.2").await;
+        assert!(!house.curl("--tlsv1.3").await.0);
+        assert_eq!(house.curl("").await, (true, "answer2|0".to_owned()));
         let house = House::open(" }]").await;
         let said = house.openssl("-tls1_1 -cipher ALL:@SECLEVEL=0").await;
         assert!(said.contains(" alert ") && !said.contains("answer"), "{said}");

@@ -39,6 +39,9 @@ impl Broken {
             Self::Mismatch => Some(
                 "the certificate file begins with the server's own certificate; those that signed it follow",
             ),
+            Self::Certificate(why) if why.contains("UnsupportedCertVersion") => Some(
+                "it is of X.509 version 1: make one of version 3, which says its host in subjectAltName",
+            ),
             Self::NoAuthorities => Some("install them (ca-certificates), or name a file with `ca`"),
             _ => None,
         }

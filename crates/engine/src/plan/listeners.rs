@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -136,21 +137,33 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
         shown.extend(named);
         wanted
     });
-    let least = match settings.min_version {
-        TlsVersion::Tls12 => Version::Tls12,
-        TlsVersion::Tls13 => Version::Tls13,
-    };
-    let server = Server::new(&identities, least, clients.as_ref().map(|clients| &clients.ca));
+    let versions = versions(settings, reader)?;
+    let server =
+        Server::new(&identities, versions.clone(), clients.as_ref().map(|clients| &clients.ca));
     let server = told(server, "", certificates.span, reader)?;
     let unasked = match &clients {
         Some(clients) if !clients.hosts.is_empty() => {
-            Some(told(Server::new(&identities, least, None), "", certificates.span, reader)?)
+            Some(told(Server::new(&identities, versions, None), "", certificates.span, reader)?)
         }
         _ => None,
     };
     let hsts = settings.hsts.on().and_then(hsts);
     let has_any = !identities.is_empty() || acme.is_some();
     has_any.then_some(TlsPlan { server, unasked, shown, clients, acme, hsts })
+}
+
+fn versions(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<RangeInclusive<Version>> {
+    let version = |setting| match setting {
+        TlsVersion::Tls12 => Version::Tls12,
+        TlsVersion::Tls13 => Version::Tls13,
+    };
+    let versions = version(settings.min_version)..=version(*settings.max_version);
+    if versions.is_empty() {
+        let message = "the newest version is older than the oldest: nothing would be spoken";
+        reader.out.error(settings.max_version.span, message).hint("leave one of the two out");
+        return None;
+    }
+    Some(versions)
 }
 
 fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<Identity> {
