@@ -303,5 +303,29 @@ fn what_the_authority_said_of_a_certificate_is_handed_on() {
             Ok(())
         };
         eventually(BOUND, stapled).await.unwrap();
+        // It is judged: of another certificate, too old, not an answer.
+        let check = format!("check {}", house.place.path().join("portcullis.yaml").display());
+        let portcullis = env!("CARGO_BIN_EXE_portcullis");
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(good && !said.contains("site.ocsp"), "{said}");
+        let file = house.place.path().join("site.ocsp");
+        let mut old = std::fs::read(&file).unwrap();
+        let is_time = |it: &[u8]| it[..14].iter().all(u8::is_ascii_digit) && it[14] == b'Z';
+        let times: Vec<_> = (0..old.len() - 14).filter(|at| is_time(&old[*at..at + 15])).collect();
+        old[times[2]..][..4].copy_from_slice(b"2001"); // when the next one comes
+        std::fs::write(&file, old).unwrap();
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(good && said.contains("site.ocsp: the responder's answer is too old"), "{said}");
+        let line = "ocsp -index index -CA clients.pem -rsigner clients.pem -rkey clients.key \
+                    -issuer clients.pem -cert robot.pem -respout site.ocsp -ndays 7";
+        house.run("openssl", line, "").await;
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(!good && said.contains("it is of another certificate"), "{said}");
+        house.place.write("site.ocsp", "no answer").unwrap();
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(
+            !good && said.contains("site.ocsp: it has no answer of an OCSP responder"),
+            "{said}"
+        );
     });
 }

@@ -13,6 +13,7 @@ mod names;
 mod pem;
 mod proofs;
 pub mod server;
+mod staple;
 mod stream;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use pem::Identity;
 pub use proofs::Proofs;
 pub use rustls::ServerConfig;
 pub use server::{Clients, Server, Tickets, Version};
+pub use staple::Staple;
 pub use stream::Stream;
 
 /// The one source of cryptography. Never the process's default: which one that is would depend on

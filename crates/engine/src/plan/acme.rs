@@ -118,5 +118,5 @@ fn identity(
     let read: Result<Identity, Broken> = Identity::read(&text, &text, None);
     let identity = told(read, &format!("{file} (remove it to get a new one)"), span, reader)?;
     let facts = std::sync::Arc::clone(&identity.facts);
-    Some((identity, Shown { file, span, facts, is_renewed: true }))
+    Some((identity, Shown { file, span, facts, staple: None, is_renewed: true }))
 }

@@ -11,7 +11,7 @@ use portcullis_acme::Wanted;
 use portcullis_config::{Reader, Span, Spanned};
 use portcullis_core::{Networks, fingerprint};
 use portcullis_policies::planner::identity_name;
-use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Version};
+use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Staple, Version};
 
 use super::acme;
 use crate::router::HostPattern;
@@ -47,6 +47,8 @@ pub struct Shown {
     pub file: String,
     pub span: Span,
     pub facts: Arc<Facts>,
+    /// What a responder said of it, and where that is named.
+    pub staple: Option<(Staple, String, Span)>,
     /// The gateway itself gets the next one.
     pub is_renewed: bool,
 }
@@ -127,6 +129,10 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
             file: settings.certificate.display().to_string(),
             span: settings.certificate.span,
             facts: Arc::clone(&identity.facts),
+            staple: identity
+                .staple
+                .zip(settings.ocsp.as_ref())
+                .map(|(staple, file)| (staple, file.display().to_string(), file.span)),
             is_renewed: false,
         });
         identities.push(identity);
@@ -176,6 +182,7 @@ fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<I
     let (certificate, key) = (certificate?, key?);
     let identity = Identity::read(&certificate, &key, ocsp);
     let file = match &identity {
+        Err(Broken::Staple(_)) => settings.ocsp.as_ref().unwrap_or(&settings.certificate),
         Err(Broken::Encrypted | Broken::Key(_) | Broken::Mismatch) => &settings.key,
         Err(Broken::Missing(block)) if block.ends_with("KEY") => &settings.key,
         _ => &settings.certificate,
