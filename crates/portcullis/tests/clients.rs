@@ -41,8 +41,14 @@ impl House {
              - {{ address: 127.0.0.1:0 }}\n\
              - {{ address: 127.0.0.1:0, tls: {{ certificates: [{{ certificate: site.pem, key: site.key }}] }} }}\n\
              admin: off\n\
-             upstreams: {{ up: {{ endpoints: [\"{}\"] }} }}\n\
-             routes: [{{ name: all, match: {{ path: \"/*\" }}, forward: {{ to: up }} }}]\n",
+             upstreams:\n\
+             \x20 up: {{ endpoints: [\"{}\"] }}\n\
+             \x20 away: {{ endpoints: [\"http://127.0.0.1:9\"] }}\n\
+             routes:\n\
+             - {{ name: closed, match: {{ path: /closed }}, policies: {{ authorize: \"false\" }}, forward: {{ to: up }} }}\n\
+             - {{ name: small, match: {{ path: /small }}, policies: {{ body_limit: 1KiB }}, forward: {{ to: up }} }}\n\
+             - {{ name: away, match: {{ path: /away }}, forward: {{ to: away }} }}\n\
+             - {{ name: all, match: {{ path: \"/*\" }}, forward: {{ to: up }} }}\n",
             upstream.url()
         );
         let file = place.write("portcullis.yaml", &config)?;
@@ -92,6 +98,39 @@ async fn curl_speaks_every_version() {
     }
     let said = house.run("curl", "-sS --head --http2-prior-knowledge CLEAR/a").await.unwrap();
     assert!(said.starts_with("HTTP/2 200"), "{said}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_is_answered_early_gets_the_answer_whatever_is_still_sent() {
+    let house = House::open().await.unwrap();
+    house.place.write("large", &"x".repeat(2 * 1024 * 1024)).unwrap();
+    for how in ["--http1.1", "--http2-prior-knowledge", "--http2 --cacert site.pem"] {
+        let base = if how.contains("cacert") { "SECURE" } else { "CLEAR" };
+        for (path, status) in [("/closed", "403"), ("/small", "413"), ("/away", "")] {
+            for upload in [
+                "--data-binary @large",
+                "--data-binary @portcullis.yaml",
+                "--header transfer-encoding:chunked --data-binary @large",
+                "--header content-type:application/grpc --data-binary @large",
+            ] {
+                if upload.contains("portcullis.yaml") && path == "/small" {
+                    continue;
+                }
+                // An endpoint that fails again and again is set aside: then it is a 503.
+                let wanted: &[&str] = match path {
+                    _ if upload.contains("grpc") => &["200"],
+                    "/away" => &["502", "503"],
+                    _ => &[status],
+                };
+                let line =
+                    format!("-sS -m 10 -o /dev/null -w %{{http_code}} {how} {upload} {base}{path}");
+                for _ in 0..3 {
+                    let said = house.run("curl", &line).await.unwrap();
+                    assert!(wanted.contains(&said.as_str()), "curl {line}: {said}");
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "local")]
