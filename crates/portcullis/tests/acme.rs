@@ -115,7 +115,9 @@ async fn orders(gateway: &Gateway, outcome: &str) -> Result<usize> {
 fn process(place: &Place, program: &str, line: &str) -> Result<Child> {
     let mut command = Command::new(program);
     command.args(line.split_whitespace()).current_dir(place.path()).kill_on_drop(true);
-    command.env("PEBBLE_VA_NOSLEEP", "1").stdout(Stdio::null()).stderr(Stdio::null());
+    // It looks each time, as it would do after a while.
+    command.env("PEBBLE_AUTHZREUSE", "0").env("PEBBLE_VA_NOSLEEP", "1");
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command.spawn()?)
 }
 
