@@ -46,8 +46,17 @@ const REDIS: Need = Need {
     ..Need::same("redis-server", "the store of shared limits")
 };
 
+const H2LOAD: Need = Need {
+    debian: "nghttp2-client",
+    fedora: "nghttp2",
+    alpine: "nghttp2",
+    brew: "nghttp2",
+    ..Need::same("h2load", "many requests over HTTP/2, of a client that is not ours")
+};
+
 pub(crate) const TEST: &[Need] = &[
     Need::same("curl", "the demo's printed lines are run as printed"),
+    H2LOAD,
     NODE,
     NPM,
     REDIS,
@@ -72,13 +81,7 @@ pub(crate) const BENCH: &[Need] = &[
     Need::same("haproxy", "a peer"),
     Need::same("wrk", "load as fast as it is answered"),
     Need::same("openssl", "a certificate for TLS"),
-    Need {
-        debian: "nghttp2-client",
-        fedora: "nghttp2",
-        alpine: "nghttp2",
-        brew: "nghttp2",
-        ..Need::same("h2load", "load over HTTP/2")
-    },
+    H2LOAD,
     NODE,
     NPM,
     REDIS,

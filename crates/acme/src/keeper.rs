@@ -12,7 +12,7 @@ use portcullis_tls::{Facts, Identity};
 use tokio::sync::Notify;
 
 use crate::answers::Answers;
-use crate::order::{self, is_unknown_account};
+use crate::order::{self, is_too_often, is_unknown_account};
 use crate::store::Store;
 use crate::{Failed, ORDERS, Wanted};
 
@@ -21,14 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// The pause after the first failure; it triples with each. Let's Encrypt counts five failures an hour.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60 * 60);
+/// The least pause after an authority said that it was asked too often.
+const TOO_OFTEN: Duration = Duration::from_secs(60 * 60);
 /// When another process orders: it is done by then, or has failed.
 const OTHERS: Duration = Duration::from_secs(10);
 
 /// Whoever holds it wants these certificates to be there.
 pub struct Keeper {
     wanted: Wanted,
-    store: Store,
-    answers: Arc<Answers>,
+    store: Arc<Store>,
     clock: Clock,
     wake: Arc<Notify>,
     outcomes: HashMap<String, [Counter; 2]>,
@@ -57,10 +58,11 @@ impl Keeper {
                 let counter = |outcome| build.metrics.counter(&ORDERS, &[host, outcome]);
                 (host.clone(), ["good", "failed"].map(counter))
             });
+            let store = Arc::new(Store::new(&wanted.folder, &wanted.directory));
+            answers.know(&store);
             let keeper = Arc::new(Self {
                 wanted: wanted.clone(),
-                store: Store::new(&wanted.folder, &wanted.directory),
-                answers,
+                store,
                 clock: build.clock.clone(),
                 wake: Arc::default(),
                 outcomes: outcomes.collect(),
@@ -84,6 +86,12 @@ impl Keeper {
         }
         let outcome = tokio::time::timeout(PATIENCE, self.order(host)).await;
         let outcome = outcome.unwrap_or(Err(Failed::Timeout(PATIENCE)));
+        let left = due(self.facts(host).as_ref(), host, self.clock.wall());
+        let outcome = match outcome {
+            // Such as with a clock that is wrong: authorities count what they signed, too.
+            Ok(true) if left.is_zero() => Err(Failed::Over),
+            outcome => outcome,
+        };
         let count = |good: bool| {
             let counters = self.outcomes.get(host);
             if let Some([worked, failed]) = counters {
@@ -95,13 +103,14 @@ impl Keeper {
                 count(true);
                 tracing::info!(host, "has a new certificate");
                 troubles.remove(host);
-                due(self.facts(host).as_ref(), host, self.clock.wall()).max(OTHERS)
+                left
             }
             Ok(false) => OTHERS,
             Err(failed) => {
                 count(false);
                 let failures = trouble.map_or(0, |it| it.failures).saturating_add(1);
-                let pause = pause(failures);
+                let least = if is_too_often(&failed) { TOO_OFTEN } else { FIRST_PAUSE };
+                let pause = pause(failures).max(least);
                 let error = failed.to_string();
                 tracing::warn!(host, error, again_in = ?pause, "cannot get a certificate");
                 let again = self.clock.now() + pause;
@@ -114,16 +123,16 @@ impl Keeper {
     /// Orders one and writes it. False: another process does.
     async fn order(&self, host: &str) -> Result<bool, Failed> {
         let Some(_lock) = self.store.lock()? else { return Ok(false) };
-        let Self { wanted, store, answers, .. } = self;
+        let Self { wanted, store, .. } = self;
         let ordered = async {
             let account = order::account(wanted, store).await?;
-            order::order(&account, host, wanted, answers).await
+            order::order(&account, host, wanted, store).await
         };
         let mut outcome = ordered.await;
         if outcome.as_ref().is_err_and(is_unknown_account) {
             store.forget_account()?;
             let account = order::account(wanted, store).await?;
-            outcome = order::order(&account, host, wanted, answers).await;
+            outcome = order::order(&account, host, wanted, store).await;
         }
         store.keep_certificate(host, &outcome?)?;
         Ok(true)
@@ -146,12 +155,14 @@ impl Drop for Keeper {
 async fn keep(keeper: Weak<Keeper>, wake: Arc<Notify>) {
     let mut troubles = HashMap::new();
     loop {
-        let Some(held) = keeper.upgrade() else { return };
-        let mut rest = LONGEST_PAUSE;
-        for host in &held.wanted.hosts {
+        let (mut rest, mut number) = (LONGEST_PAUSE, 0);
+        // Taken anew for each host: what nobody wants any more is not ordered.
+        loop {
+            let Some(held) = keeper.upgrade() else { return };
+            let Some(host) = held.wanted.hosts.get(number) else { break };
             rest = rest.min(held.attend(host, &mut troubles).await);
+            number += 1;
         }
-        drop(held);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
             () = wake.notified() => {}
@@ -159,11 +170,13 @@ async fn keep(keeper: Weak<Keeper>, wake: Arc<Notify>) {
     }
 }
 
-/// How long a certificate need not be looked at: until a third of its time is left.
+/// How long a certificate need not be looked at: until a third of its time is left, or a little later, so that
+/// hosts that began together do not ask together for ever.
 fn due(facts: Option<&Arc<Facts>>, host: &str, now: SystemTime) -> Duration {
     let Some(facts) = facts.filter(|facts| facts.covers(host)) else { return Duration::ZERO };
     let all = facts.not_after.duration_since(facts.not_before).unwrap_or_default();
-    let begin = facts.not_before + all / 3 * 2;
+    let some = u32::try_from(fingerprint(&(host, facts.not_before)) % 256).unwrap_or_default();
+    let begin = facts.not_before + all / 3 * 2 + all / 30 / 256 * some;
     begin.duration_since(now).unwrap_or_default()
 }
 
@@ -179,7 +192,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(60 * 60);
 
     #[test]
-    fn a_certificate_is_renewed_when_a_third_of_its_time_is_left() {
+    fn a_certificate_is_renewed_when_about_a_third_of_its_time_is_left() {
         let begin = SystemTime::UNIX_EPOCH + 1_000_000 * HOUR;
         let mut params = rcgen::CertificateParams::new(["shop.example".to_owned()]).unwrap();
         params.not_before = begin.into();
@@ -188,9 +201,11 @@ mod tests {
         let text = params.self_signed(&key).unwrap().pem();
         let facts = Identity::read(&text, &key.serialize_pem(), None).unwrap().facts;
         let due = |host, after| due(Some(&facts), host, begin + after);
-        assert_eq!(due("shop.example", Duration::ZERO), 60 * 24 * HOUR);
-        assert_eq!(due("shop.example", 59 * 24 * HOUR), 24 * HOUR);
-        assert_eq!(due("shop.example", 60 * 24 * HOUR), Duration::ZERO);
+        let day = 24 * HOUR;
+        let first = due("shop.example", Duration::ZERO);
+        assert!((60 * day..63 * day).contains(&first), "{first:?}");
+        assert_eq!(due("shop.example", 59 * day), first - 59 * day);
+        assert_eq!(due("shop.example", 63 * day), Duration::ZERO);
         assert_eq!(due("shop.example", 100 * 24 * HOUR), Duration::ZERO);
         assert_eq!(due("other.example", Duration::ZERO), Duration::ZERO);
         assert_eq!(super::due(None, "shop.example", begin), Duration::ZERO);

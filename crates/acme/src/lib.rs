@@ -69,8 +69,13 @@ pub enum Failed {
     Broken(#[from] portcullis_tls::Broken),
     #[error("the certificate is not for this host")]
     Other,
-    #[error("the proof cannot be made: {0}")]
-    Proof(#[from] rcgen::Error),
-    #[error("the account's file: {0}")]
+    /// Ordering again at once would bring the same.
+    #[error(
+        "the new certificate is as good as over already: see whether this machine's clock is right"
+    )]
+    Over,
+    #[error("the authority's token is none (RFC 8555 section 8.1)")]
+    Token,
+    #[error("the account's file account.json (remove it to get a new account): {0}")]
     Account(#[from] serde_json::Error),
 }

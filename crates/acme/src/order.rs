@@ -1,12 +1,14 @@
 //! One certificate: the account, the order, the proof, the key (RFC 8555 section 7).
 
+use std::time::Duration;
+
 use instant_acme::{
     Account, AccountCredentials, AuthorizationStatus, Error, Identifier, NewAccount, NewOrder,
     Order, OrderStatus, RetryPolicy,
 };
 use portcullis_tls::{Client, Identity};
 
-use crate::answers::Answers;
+use crate::answers::Shown;
 use crate::errands::Errands;
 use crate::store::Store;
 use crate::{Failed, Wanted};
@@ -32,10 +34,23 @@ pub(crate) async fn account(wanted: &Wanted, store: &Store) -> Result<Account, F
     Ok(account)
 }
 
+/// How often an order is looked at, and for how long: authorities look at a host from several places, and may
+/// have many to look at.
+const WAIT: RetryPolicy = RetryPolicy::new()
+    .initial_delay(Duration::from_millis(500))
+    .backoff(1.4)
+    .timeout(Duration::from_secs(120));
+
 /// True when the authority does not know the account (any more).
 pub(crate) fn is_unknown_account(failed: &Failed) -> bool {
     let Failed::Acme(Error::Api(problem)) = failed else { return false };
     problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:accountDoesNotExist")
+}
+
+/// True when the authority has had enough of us for a while.
+pub(crate) fn is_too_often(failed: &Failed) -> bool {
+    let Failed::Acme(Error::Api(problem)) = failed else { return false };
+    problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:rateLimited")
 }
 
 /// A new certificate and its key, as the text of one file.
@@ -43,9 +58,8 @@ pub(crate) async fn order(
     account: &Account,
     host: &str,
     wanted: &Wanted,
-    answers: &Answers,
+    store: &Store,
 ) -> Result<String, Failed> {
-    let wait = RetryPolicy::default();
     let identifiers = [Identifier::Dns(host.to_owned())];
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let mut shown = Vec::new();
@@ -58,10 +72,10 @@ pub(crate) async fn order(
         let challenge = authorization.challenge(wanted.challenge.kind());
         let mut challenge = challenge.ok_or(Failed::NotOffered)?;
         let key = challenge.key_authorization();
-        shown.push(answers.show(host, wanted.challenge, &challenge.token, &key)?);
+        shown.push(Shown::new(store, host, wanted.challenge, &challenge.token, &key)?);
         challenge.set_ready().await?;
     }
-    match order.poll_ready(&wait).await {
+    match order.poll_ready(&WAIT).await {
         Ok(OrderStatus::Ready) => {}
         Ok(status) => return Err(why(&mut order, format!("the order is {status:?}")).await),
         Err(Error::Api(problem)) => return Err(why(&mut order, problem.to_string()).await),
@@ -69,7 +83,7 @@ pub(crate) async fn order(
     }
     drop(shown);
     let key = order.finalize().await?;
-    let text = format!("{}{key}", order.poll_certificate(&wait).await?);
+    let text = format!("{}{key}", order.poll_certificate(&WAIT).await?);
     let identity = Identity::read(&text, &text, None)?;
     if identity.facts.covers(host) { Ok(text) } else { Err(Failed::Other) }
 }

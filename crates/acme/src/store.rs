@@ -7,9 +7,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
+use portcullis_core::template::encode;
 
 const ACCOUNT: &str = "account.json";
 const LOCK: &str = "lock";
+/// What is shown to the authority now, by whatever process it comes to.
+const SHOWN: &str = "shown";
 
 /// The folder of one authority: a change of authority is a new account and new certificates.
 #[derive(Clone, Debug)]
@@ -19,8 +22,15 @@ impl Store {
     /// Below `folder`, for the authority with this directory.
     pub fn new(folder: &Path, directory: &str) -> Self {
         let uri: Uri = directory.parse().unwrap_or_default();
-        let port = uri.port_u16().map(|port| format!("_{port}")).unwrap_or_default();
-        Self(folder.join(format!("{}{port}", uri.host().unwrap_or("unnamed"))))
+        let mut name = uri.host().unwrap_or("unnamed").to_ascii_lowercase();
+        if let Some(port) = uri.port_u16() {
+            name.push_str(&format!("_{port}"));
+        }
+        // One host may be several authorities, such as provisioners. Most are one.
+        if !matches!(uri.path(), "/directory" | "/dir" | "/" | "") {
+            name.push_str(&encode(uri.path()).to_string().replace('_', "%5F").replace("%2F", "_"));
+        }
+        Self(folder.join(name))
     }
 
     /// The file with a host's certificate, those that signed it, and its key.
@@ -38,7 +48,7 @@ impl Store {
     }
 
     pub(crate) fn keep_account(&self, text: &str) -> io::Result<()> {
-        self.write(&self.0.join(ACCOUNT), text)
+        self.write(&self.0.join(ACCOUNT), text.as_bytes())
     }
 
     pub(crate) fn forget_account(&self) -> io::Result<()> {
@@ -46,7 +56,23 @@ impl Store {
     }
 
     pub(crate) fn keep_certificate(&self, host: &str, text: &str) -> io::Result<()> {
-        self.write(&self.certificate(host), text)
+        self.write(&self.certificate(host), text.as_bytes())
+    }
+
+    /// Shows it to every process with this folder. `name` is one of a file.
+    pub(crate) fn show(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let folder = self.0.join(SHOWN);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        self.write(&folder.join(name), text)
+    }
+
+    pub(crate) fn shown(&self, name: &str) -> Option<Vec<u8>> {
+        fs::read(self.0.join(SHOWN).join(name)).ok()
+    }
+
+    /// What cannot be taken away now is when the next order begins.
+    pub(crate) fn withdraw(&self, name: &str) {
+        let _ = fs::remove_file(self.0.join(SHOWN).join(name));
     }
 
     /// Held while something is ordered: of several processes with one folder, one does. `None` while
@@ -56,18 +82,39 @@ impl Store {
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(self.0.join(LOCK));
         let file = file?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => {
+                // Whoever holds the lock is the only one to show anything: this is of an order that broke off.
+                let _ = fs::remove_dir_all(self.0.join(SHOWN));
+                Ok(Some(file))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
-    fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+    fn write(&self, path: &Path, text: &[u8]) -> io::Result<()> {
         let beside = path.with_added_extension("new");
         let mut options = OpenOptions::new();
         let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&beside, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_authority_has_a_folder() {
+        let name = |directory| Store::new(Path::new("acme"), directory).0;
+        let known = "https://acme-v02.api.letsencrypt.org/directory";
+        assert_eq!(name(known), Path::new("acme/acme-v02.api.letsencrypt.org"));
+        assert_eq!(name("https://CA.example:9000/dir"), Path::new("acme/ca.example_9000"));
+        let one = name("https://ca.example/acme/one/directory");
+        assert_eq!(one, Path::new("acme/ca.example_acme_one_directory"));
+        assert_ne!(one, name("https://ca.example/acme/two/directory"));
+        assert_ne!(one, name("https://ca.example/acme_one_directory"));
     }
 }

@@ -3,6 +3,7 @@
 //! A policy that needs the bytes calls [`Body::read`]; afterwards the body is [`Body::Full`] and
 //! reading it again is free. Nothing else buffers.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -41,11 +42,42 @@ pub enum Body {
     Full(Option<Bytes>),
     /// From the wire. `left` of `limit` bytes may still come; [`u64::MAX`] for no limit. `intake` is
     /// for whoever watches how fast.
-    Incoming { inner: Incoming, left: u64, limit: u64, intake: Option<Rc<Intake>> },
+    Incoming { inner: Arriving, left: u64, limit: u64, intake: Option<Rc<Intake>> },
     /// Anything else. Not `Send`: it stays on its worker.
     Stream(Stream),
     /// Of a 101: there is no body, and what follows is no HTTP.
     Tunnel(Tunnel),
+}
+
+/// What is on the wire of a body that was let go before its end, once it was.
+pub struct Rest(Rc<RefCell<Option<Incoming>>>);
+
+impl Rest {
+    /// `None`: it came to its end, or is wanted still.
+    pub fn take(&self) -> Option<Incoming> {
+        self.0.take()
+    }
+}
+
+/// A body on the wire.
+pub struct Arriving {
+    /// There as long as this lives.
+    inner: Option<Incoming>,
+    rest: Option<Rc<RefCell<Option<Incoming>>>>,
+}
+
+impl Arriving {
+    pub fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(SizeHint::default, hyper::body::Body::size_hint)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let Some(rest) = &self.rest {
+            rest.replace(self.inner.take().filter(|inner| !inner.is_end_stream()));
+        }
+    }
 }
 
 impl std::fmt::Debug for Body {
@@ -73,7 +105,18 @@ impl Body {
             return Self::Empty;
         }
         let intake = (limit < u64::MAX).then(Rc::default);
-        Self::Incoming { inner, left: limit, limit, intake }
+        Self::Incoming {
+            inner: Arriving { inner: Some(inner), rest: None },
+            left: limit,
+            limit,
+            intake,
+        }
+    }
+
+    /// For a body from the wire: where that is left when nobody here wants more of it.
+    pub fn rest(&mut self) -> Option<Rest> {
+        let Self::Incoming { inner, .. } = self else { return None };
+        Some(Rest(Rc::clone(inner.rest.get_or_insert_default())))
     }
 
     /// How it comes in, when that is watched.
@@ -202,7 +245,8 @@ impl http_body::Body for Body {
                 if intake.as_ref().is_some_and(|intake| intake.is_given_up()) {
                     return Poll::Ready(Some(Err(BodyError::TooSlow)));
                 }
-                let Poll::Ready(frame) = Pin::new(inner).poll_frame(cx) else {
+                let Some(wire) = &mut inner.inner else { return Poll::Ready(None) };
+                let Poll::Ready(frame) = Pin::new(wire).poll_frame(cx) else {
                     intake.iter().for_each(|intake| intake.wait(cx));
                     return Poll::Pending;
                 };
@@ -229,7 +273,9 @@ impl http_body::Body for Body {
         match self {
             Self::Empty | Self::Full(None) | Self::Tunnel(_) => true,
             Self::Full(Some(_)) => false,
-            Self::Incoming { inner, .. } => inner.is_end_stream(),
+            Self::Incoming { inner, .. } => {
+                inner.inner.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+            }
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }

@@ -184,6 +184,7 @@ impl<'a> Facts<'a> {
                 let value = if &**field == "name" { Some(&*consumer.name) } else { tier() };
                 value.map(Cow::Borrowed)
             }
+            Reference::ClientCert(part) => self.certificate?.text(part),
             Reference::Request(field) => Some(self.fact(field)),
             // What other calls answered is known to their plan only, and `env` to the template itself.
             Reference::Call(..) | Reference::Env(_) => None,

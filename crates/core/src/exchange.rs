@@ -1,6 +1,7 @@
 //! One request and its response, on their way through the house. Owned by one worker.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +50,19 @@ pub struct Secure {
 /// `serial`, `fingerprint` and `sans`.
 #[derive(Debug)]
 pub struct Certificate(pub serde_json::Map<String, serde_json::Value>);
+
+impl Certificate {
+    /// One of the template's `CERTIFICATE_PARTS`; `None` when the certificate does not have it. A comma
+    /// inside of one of several names is encoded: it makes no two of it.
+    pub fn text(&self, part: &str) -> Option<Cow<'_, str>> {
+        if let Some(text) = self.0.get(part) {
+            return text.as_str().map(Cow::Borrowed);
+        }
+        let names = self.0.get("sans")?.get(part)?.as_array()?.iter().filter_map(|it| it.as_str());
+        let names: Vec<_> = names.map(|name| name.replace(',', "%2C")).collect();
+        (!names.is_empty()).then(|| Cow::Owned(names.join(",")))
+    }
+}
 
 impl Peer {
     pub fn new(address: SocketAddr, listener: Arc<str>) -> Self {

@@ -28,7 +28,7 @@ pub mod template;
 pub mod tunnel;
 pub mod worker;
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, Rest};
 pub use build::{Build, Parts, Task, fingerprint};
 pub use clock::Clock;
 pub use env::Env;

@@ -13,7 +13,13 @@ use crate::env::Env;
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Words that begin a reference with a dot, and that no `{name}` of a path may be.
-pub const RESERVED_NAMES: [&str; 6] = ["jwt", "consumer", "header", "query", "request", "env"];
+pub const RESERVED_NAMES: [&str; 7] =
+    ["jwt", "consumer", "client_cert", "header", "query", "request", "env"];
+
+/// The parts of a client's certificate that a text can be made of; several names of one kind are
+/// joined by commas.
+pub const CERTIFICATE_PARTS: [&str; 9] =
+    ["subject", "cn", "issuer", "serial", "fingerprint", "dns", "ip", "uri", "email"];
 
 /// Where a template's text lands; this decides how values are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +49,8 @@ pub enum Reference {
     Query(Box<str>),
     /// `name` or `tier` of the program that asks with a key.
     Consumer(Box<str>),
+    /// One of [`CERTIFICATE_PARTS`].
+    ClientCert(Box<str>),
     /// `id`, `method`, `path` or `client_ip`.
     Request(Box<str>),
     /// A part of another call's answer, by dotted path; all of it when the path is empty.
@@ -52,8 +60,8 @@ pub enum Reference {
 }
 
 impl Reference {
-    /// What every request may have: `jwt.CLAIM`, `header.NAME`, `query.NAME`, `consumer.name`, `.tier` and
-    /// `request.id`, `.method`, `.path`, `.client_ip`.
+    /// What every request may have: `jwt.CLAIM`, `header.NAME`, `query.NAME`, `consumer.name`, `.tier`,
+    /// `client_cert.PART` and `request.id`, `.method`, `.path`, `.client_ip`.
     pub fn parse(text: &str) -> Option<Self> {
         Some(match text.split_once('.')? {
             ("jwt", path) if path.split('.').all(|part| !part.is_empty()) => Self::Jwt(path.into()),
@@ -62,6 +70,9 @@ impl Reference {
             }
             ("query", name) if !name.is_empty() => Self::Query(name.into()),
             ("consumer", field @ ("name" | "tier")) => Self::Consumer(field.into()),
+            ("client_cert", part) if CERTIFICATE_PARTS.contains(&part) => {
+                Self::ClientCert(part.into())
+            }
             ("request", field @ ("id" | "method" | "path" | "client_ip")) => {
                 Self::Request(field.into())
             }
@@ -78,6 +89,7 @@ impl fmt::Display for Reference {
             Self::Header(name) => write!(f, "{{header.{name}}}"),
             Self::Query(name) => write!(f, "{{query.{name}}}"),
             Self::Consumer(field) => write!(f, "{{consumer.{field}}}"),
+            Self::ClientCert(part) => write!(f, "{{client_cert.{part}}}"),
             Self::Request(field) => write!(f, "{{request.{field}}}"),
             Self::Call(name, path) if path.is_empty() => write!(f, "{{{name}}}"),
             Self::Call(name, path) => write!(f, "{{{name}.{path}}}"),
@@ -230,7 +242,8 @@ impl Template {
 
 /// What a name refers to, or what is wrong with it and a hint.
 fn reference(name: &str, words: &Words<'_>) -> Result<Reference, (String, String)> {
-    let forms = "jwt.CLAIM, header.NAME, query.NAME, consumer.name, .tier, env.NAME and request.id, \
+    let forms = "jwt.CLAIM, header.NAME, query.NAME, consumer.name, .tier, client_cert.PART (cn, \
+                 subject, issuer, serial, fingerprint, dns, ip, uri, email), env.NAME and request.id, \
                  .method, .path, .client_ip";
     match name.split_once('.') {
         None if RESERVED_NAMES.contains(&name) => Err((
@@ -330,6 +343,8 @@ mod tests {
             ("/{jwt.a..b}", 2, "there are jwt.CLAIM"),
             ("/{header.a b}", 2, "there are jwt.CLAIM"),
             ("/{request.body}", 2, "there are jwt.CLAIM"),
+            ("/{client_cert}", 2, "there are jwt.CLAIM"),
+            ("/{client_cert.key}", 2, "there are jwt.CLAIM"),
             ("/{}", 2, "it has {id}"),
             ("/{env.STAGE}", 2, "it lists REGION"),
         ] {
@@ -342,8 +357,14 @@ mod tests {
 
     #[test]
     fn what_a_reference_says_is_read_again() {
-        let references =
-            ["jwt.realm.roles", "header.x-id", "query.a b", "consumer.tier", "request.client_ip"];
+        let references = [
+            "jwt.realm.roles",
+            "header.x-id",
+            "query.a b",
+            "consumer.tier",
+            "client_cert.dns",
+            "request.client_ip",
+        ];
         for text in references {
             assert_eq!(Reference::parse(text).unwrap().to_string(), format!("{{{text}}}"));
         }

@@ -69,7 +69,7 @@ pub static RESTING: Metric = Metric {
 pub static MALFORMED: Metric = Metric {
     name: "portcullis_malformed_requests_total",
     kind: Kind::Counter,
-    help: "Connections closed because what came was not a request (malformed), came too slowly (too_slow), or was too many frames that carry nothing (flood).",
+    help: "Connections closed because what came was not a request (malformed), was no PROXY header where a balancer has to send one (proxy), came too slowly (too_slow), or was too many frames that carry nothing (flood).",
     labels: &["listener", "reason"],
 };
 

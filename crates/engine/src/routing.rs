@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ALLOW, HeaderValue, LOCATION};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use portcullis_core::{CanonicalPath, Exchange, Params, PathRules, Problem, Reply, Verdict};
@@ -16,8 +16,10 @@ pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a R
     if let Some(answers) = &snapshot.answers
         && let Some(answer) = answers.at(exchange.path.as_str())
     {
-        let body = answer.into();
-        return Err(Ok(Some(Reply { body, ..Reply::empty(StatusCode::OK) })));
+        let mut reply = Reply { body: answer.into(), ..Reply::empty(StatusCode::OK) };
+        let kind = HeaderValue::from_static("application/octet-stream"); // RFC 8555 section 8.3
+        reply.headers.insert(CONTENT_TYPE, kind);
+        return Err(Ok(Some(reply)));
     }
     if let Some(port) = snapshot.redirect(&exchange.peer.listener) {
         return Err(Ok(Some(to_https(exchange, port))));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
-use portcullis_config::{Decode, Definitions, Named, Node, Spanned, choices, settings};
+use portcullis_config::{Decode, Definitions, Named, Node, OrOff, Spanned, choices, settings};
 use portcullis_core::{Build, Code, Consumer, Event, Exchange, Outcome, Policy, Problem, Step};
 
 use crate::consumers::{BadKey, Consumers};
@@ -57,11 +57,11 @@ settings! {
 }
 
 pub fn schema(definitions: &mut Definitions) -> serde_json::Value {
-    ApiKeySettings::schema(definitions)
+    OrOff::<ApiKeySettings>::schema(definitions)
 }
 
 pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>> {
-    let settings = ApiKeySettings::decode(block, planner.out)?;
+    let settings = OrOff::<ApiKeySettings>::decode(block, planner.out)?.into_on()?;
     let header = HeaderName::from_bytes(settings.header.as_bytes()).ok();
     if header.is_none() {
         let message = format!("`{}` is no header", settings.header.shown());

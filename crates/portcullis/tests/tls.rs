@@ -134,12 +134,15 @@ fn curl_gets_what_it_asks_for() {
 }
 
 #[test]
-fn the_oldest_version_is_a_setting_and_never_older_than_1_2() {
+fn the_versions_are_settings_and_never_older_than_1_2() {
     run(async {
         let house = House::open(" }], min_version: 1.3").await;
         assert!(house.curl("--tlsv1.3").await.0);
         let (good, said) = house.curl("--tls-max 1.2").await;
         assert!(!good && said.contains("alert protocol version"), "{said}");
+        let house = House::open(" }], max_version: 1.2").await;
+        assert!(!house.curl("--tlsv1.3").await.0);
+        assert_eq!(house.curl("").await, (true, "answer2|0".to_owned()));
         let house = House::open(" }]").await;
         let said = house.openssl("-tls1_1 -cipher ALL:@SECLEVEL=0").await;
         assert!(said.contains(" alert ") && !said.contains("answer"), "{said}");
@@ -300,5 +303,29 @@ fn what_the_authority_said_of_a_certificate_is_handed_on() {
             Ok(())
         };
         eventually(BOUND, stapled).await.unwrap();
+        // It is judged: of another certificate, too old, not an answer.
+        let check = format!("check {}", house.place.path().join("portcullis.yaml").display());
+        let portcullis = env!("CARGO_BIN_EXE_portcullis");
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(good && !said.contains("site.ocsp"), "{said}");
+        let file = house.place.path().join("site.ocsp");
+        let mut old = std::fs::read(&file).unwrap();
+        let is_time = |it: &[u8]| it[..14].iter().all(u8::is_ascii_digit) && it[14] == b'Z';
+        let times: Vec<_> = (0..old.len() - 14).filter(|at| is_time(&old[*at..at + 15])).collect();
+        old[times[2]..][..4].copy_from_slice(b"2001"); // when the next one comes
+        std::fs::write(&file, old).unwrap();
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(good && said.contains("site.ocsp: the responder's answer is too old"), "{said}");
+        let line = "ocsp -index index -CA clients.pem -rsigner clients.pem -rkey clients.key \
+                    -issuer clients.pem -cert robot.pem -respout site.ocsp -ndays 7";
+        house.run("openssl", line, "").await;
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(!good && said.contains("it is of another certificate"), "{said}");
+        house.place.write("site.ocsp", "no answer").unwrap();
+        let (good, said) = house.run(portcullis, &check, "").await;
+        assert!(
+            !good && said.contains("site.ocsp: it has no answer of an OCSP responder"),
+            "{said}"
+        );
     });
 }

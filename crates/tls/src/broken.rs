@@ -17,6 +17,8 @@ pub enum Broken {
     Mismatch,
     #[error("it has no revocation list that can be read: {0}")]
     Revocations(String),
+    #[error("it has no answer of an OCSP responder for this certificate: {0}")]
+    Staple(String),
     #[error("the system has no certificates of authorities")]
     NoAuthorities,
     #[error("TLS cannot be set up: {0}")]
@@ -39,6 +41,12 @@ impl Broken {
             Self::Mismatch => Some(
                 "the certificate file begins with the server's own certificate; those that signed it follow",
             ),
+            Self::Certificate(why) if why.contains("UnsupportedCertVersion") => Some(
+                "it is of X.509 version 1: make one of version 3, which says its host in subjectAltName",
+            ),
+            Self::Staple(_) => {
+                Some("get a new one: openssl ocsp -respout FILE, or leave `ocsp` out")
+            }
             Self::NoAuthorities => Some("install them (ca-certificates), or name a file with `ca`"),
             _ => None,
         }

@@ -4,9 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::UnixTime;
+use rustls::server::Acceptor;
 use rustls::{AlertDescription, Error, ProtocolVersion, ServerConfig};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsStream, server};
 
 use crate::facts::Facts;
 use crate::proofs::PROTOCOL;
@@ -96,14 +97,22 @@ pub struct Failed {
     pub why: String,
 }
 
+/// By the host that a client asks for, in lower case: what it is met with in place of the usual, if anything.
+pub type Instead<'i> = &'i dyn Fn(&str) -> Option<Arc<ServerConfig>>;
+
 /// Shakes hands as a server. The caller bounds the wait. `None`: an authority came for a proof, which the
 /// handshake was; there is nothing to be said to it (RFC 8737 section 3).
 pub async fn accept(
     config: Arc<ServerConfig>,
+    instead: Option<Instead<'_>>,
     stream: TcpStream,
 ) -> Result<Option<Accepted>, Failed> {
     let failed = |error: io::Error| Failed { failure: Failure::of(&error), why: error.to_string() };
-    let stream = TlsAcceptor::from(config).accept(stream).await.map_err(failed)?;
+    let stream = match instead {
+        None => TlsAcceptor::from(config).accept(stream).await,
+        Some(instead) => choose(config, instead, stream).await,
+    };
+    let stream = stream.map_err(failed)?;
     let connection = stream.get_ref().1;
     if connection.alpn_protocol() == Some(PROTOCOL) {
         return Ok(None);
@@ -124,4 +133,16 @@ pub async fn accept(
     let http2 = connection.alpn_protocol() == Some(b"h2");
     let stream = Stream::Secure(Box::new(TlsStream::Server(stream)));
     Ok(Some(Accepted { stream, http2, version, server_name, certificate }))
+}
+
+/// Reads what the client begins with before anything is decided.
+async fn choose(
+    usual: Arc<ServerConfig>,
+    instead: Instead<'_>,
+    stream: TcpStream,
+) -> io::Result<server::TlsStream<TcpStream>> {
+    let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+    let host = begun.client_hello().server_name().map(str::to_ascii_lowercase);
+    let config = host.and_then(|host| instead(&host)).unwrap_or(usual);
+    begun.into_stream(config).await
 }

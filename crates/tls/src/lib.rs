@@ -13,6 +13,7 @@ mod names;
 mod pem;
 mod proofs;
 pub mod server;
+mod staple;
 mod stream;
 
 use std::sync::Arc;
@@ -22,11 +23,12 @@ use rustls::crypto::CryptoProvider;
 pub use broken::Broken;
 pub use client::{Client, Connector};
 pub use facts::{Facts, Names};
-pub use handshake::{Accepted, Failed, Failure, accept};
+pub use handshake::{Accepted, Failed, Failure, Instead, accept};
 pub use pem::Identity;
 pub use proofs::Proofs;
 pub use rustls::ServerConfig;
 pub use server::{Clients, Server, Tickets, Version};
+pub use staple::Staple;
 pub use stream::Stream;
 
 /// The one source of cryptography. Never the process's default: which one that is would depend on

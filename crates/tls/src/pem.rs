@@ -10,12 +10,15 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use crate::broken::Broken;
 use crate::facts::Facts;
 use crate::provider;
+use crate::staple::Staple;
 
 /// Whoever can show a certificate and has its key: the gateway, towards either side.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub(crate) key: Arc<CertifiedKey>,
     pub facts: Arc<Facts>,
+    /// What is said of it to whoever asks for that.
+    pub staple: Option<Staple>,
 }
 
 impl Identity {
@@ -31,8 +34,9 @@ impl Identity {
             Error::InvalidCertificate(_) => Broken::Certificate(error.to_string()),
             _ => Broken::Key(error.to_string()),
         })?;
+        let staple = ocsp.as_ref().map(|it| Staple::read(it, &facts.serial)).transpose()?;
         certified.ocsp = ocsp;
-        Ok(Self { key: Arc::new(certified), facts })
+        Ok(Self { key: Arc::new(certified), facts, staple })
     }
 }
 

@@ -1,6 +1,7 @@
 //! TLS towards clients: which certificates are shown, which versions are spoken, whose certificates
 //! are asked for.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,8 +17,8 @@ use crate::pem::{self, Identity};
 use crate::proofs::{self, OrProof, Proofs};
 use crate::provider;
 
-/// The oldest version that is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A version that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     Tls12,
     Tls13,
@@ -93,14 +94,15 @@ impl Server {
     /// nobody gets in.
     pub fn new(
         identities: &[Identity],
-        least: Version,
+        versions: RangeInclusive<Version>,
         clients: Option<&Clients>,
     ) -> Result<Self, Broken> {
-        const BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
-        const NEWEST: &[&SupportedProtocolVersion] = &[&version::TLS13];
-        let versions = if least == Version::Tls13 { NEWEST } else { BOTH };
+        const ALL: [(Version, &SupportedProtocolVersion); 2] =
+            [(Version::Tls13, &version::TLS13), (Version::Tls12, &version::TLS12)];
+        let spoken = ALL.into_iter().filter(|(version, _)| versions.contains(version));
+        let spoken: Vec<_> = spoken.map(|(_, version)| version).collect();
         let builder =
-            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(&spoken)?;
         let builder = match clients {
             Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.verifier)),
             None => builder.with_no_client_auth(),
@@ -115,7 +117,7 @@ impl Server {
     }
 
     /// What connections are accepted with. `proofs` are for authorities that look.
-    pub fn with(&self, tickets: &Tickets, proofs: Option<&Arc<Proofs>>) -> Arc<ServerConfig> {
+    pub fn with(&self, tickets: &Tickets, proofs: Option<&Arc<dyn Proofs>>) -> Arc<ServerConfig> {
         let mut config = self.0.clone();
         if let Some(proofs) = proofs {
             let (proofs, others) = (Arc::clone(proofs), config.cert_resolver);

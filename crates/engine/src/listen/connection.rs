@@ -5,9 +5,12 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::Method;
 use http::header::{CONNECTION, HeaderValue};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -33,6 +36,9 @@ use crate::problems::{FLOOD, HEADER_TIMEOUT};
 
 /// hyper keeps at least this much of a head in memory.
 const SMALLEST_BUFFER: usize = 8192;
+
+/// How long an answer without a body waits for the end of its request.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// Why an HTTP/2 connection ends (RFC 9113 section 7).
 const NO_ERROR: u32 = 0;
@@ -242,13 +248,14 @@ fn exchange(
 ) -> impl Future<Output = Result<http::Response<Recorded>, Infallible>> + use<> {
     let snapshot = door.desk.snapshot();
     let is_last = line.request_started() >= snapshot.bounds.requests;
-    let (exchange, refused) = open(&snapshot, &door.desk.worker, peer, request);
+    let (mut exchange, refused) = open(&snapshot, &door.desk.worker, peer, request);
     if let Some(intake) = exchange.body.intake() {
         line.watch(intake, &snapshot.bounds);
     }
     if is_last && line.is_http2() {
         line.order(Order::Finish);
     }
+    let rest = if line.is_http2() { exchange.body.rest() } else { None };
     let mut recording = Recording::new(exchange, Rc::clone(&snapshot), Rc::clone(line));
     let door = Rc::clone(door);
     async move {
@@ -258,6 +265,29 @@ fn exchange(
         {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if let Some(rest) = rest {
+            drop(std::mem::take(&mut recording.exchange().body));
+            if let Some(body) = rest.take() {
+                // On the heap: answers that nobody gets early do not carry it along.
+                Box::pin(see_off(body, response.body().is_end_stream())).await;
+            }
+        }
         Ok(exit.answer(response, recording))
     }
+}
+
+/// What a client of HTTP/2 still sends of a request that has its answer is read and thrown away for a while. Its
+/// stream would else be reset, and there are clients (curl before 8) that take this for the loss of their answer.
+/// They also wait for ever when an answer without a body comes before they have sent all: so that one waits a little.
+async fn see_off(mut body: Incoming, is_bare: bool) {
+    if is_bare && tokio::time::timeout(GRACE, drain(&mut body)).await.is_ok() {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let _ = tokio::time::timeout(refuse::LINGER, drain(&mut body)).await;
+    });
+}
+
+async fn drain(body: &mut Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
 }

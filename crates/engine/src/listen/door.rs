@@ -71,6 +71,7 @@ pub struct Door {
     /// Where every connection's bytes arrive to be looked at.
     pub arrivals: Arrivals,
     pub malformed: Counter,
+    pub no_proxy_header: Counter,
     pub too_slow: Counter,
     /// TLS handshakes that are under way.
     pub handshakes: Cell<u32>,
@@ -98,6 +99,7 @@ impl Door {
             accept_errors: metrics.counter(&ACCEPT_ERRORS, &[&name]),
             arrivals: Arrivals::default(),
             malformed: metrics.counter(&MALFORMED, &[&name, "malformed"]),
+            no_proxy_header: metrics.counter(&MALFORMED, &[&name, "proxy"]),
             too_slow: metrics.counter(&MALFORMED, &[&name, "too_slow"]),
             flood: metrics.counter(&MALFORMED, &[&name, "flood"]),
             refused_in_all: metrics.counter(&REFUSED, &[&name, "total"]),

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use portcullis_core::{Peer, Problem};
-use portcullis_tls::{Failure, Stream, accept};
+use portcullis_tls::{Failure, Instead, Stream, accept};
 use tokio::net::TcpStream;
 
 use super::door::Door;
@@ -41,7 +41,7 @@ pub async fn enter(
             Ok(Some(Source::Address(client))) => address = client,
             Ok(Some(Source::Peer)) => {}
             Ok(None) => {
-                door.malformed.inc();
+                door.no_proxy_header.inc();
                 return None;
             }
             Err(_) => return None,
@@ -82,7 +82,9 @@ async fn shake_hands(
         tls.count(Failure::TooMany);
         return None;
     };
-    match accept(Arc::clone(&tls.config), stream).await {
+    let unasked = |host: &str| tls.unasked(host);
+    let instead = tls.asks_some().then_some(&unasked as Instead<'_>);
+    match accept(Arc::clone(&tls.config), instead, stream).await {
         Ok(None) => {
             tls.count_proof();
             None

@@ -9,11 +9,12 @@ use http::header::{HeaderName, HeaderValue};
 use portcullis_acme::{Answers, Keeper};
 use portcullis_core::metrics::{Counter, Gauge};
 use portcullis_core::{Build, Certificate, Networks, Secure, headers};
-use portcullis_tls::{Accepted, Facts, Failure, ServerConfig, Tickets};
+use portcullis_tls::{Accepted, Facts, Failure, Proofs, ServerConfig, Tickets};
 use serde_json::{Map, Value, json};
 
 use crate::metrics::{CERTIFICATE_ENDS, HANDSHAKES};
 use crate::plan::{ListenerPlan, TlsPlan};
+use crate::router::HostPattern;
 use crate::settings::CertificatePart;
 
 /// What a listener does with a new connection.
@@ -28,6 +29,8 @@ pub struct Entrance {
 /// TLS towards clients, ready to shake hands.
 pub struct Tls {
     pub config: Arc<ServerConfig>,
+    /// For clients that are asked for no certificate, because they come for none of these hosts.
+    unasked: Option<(Vec<HostPattern>, Arc<ServerConfig>)>,
     headers: Vec<(HeaderName, CertificatePart)>,
     asks_for_certificates: bool,
     hsts: Option<HeaderValue>,
@@ -64,8 +67,17 @@ impl Tls {
         let ends = ends.collect();
         let proven = counter("acme");
         let acme = plan.acme.as_ref();
-        let proofs = acme.map(|_| Arc::clone(&Answers::build(build).tls));
+        let proofs: Option<Arc<dyn Proofs>> = match acme {
+            Some(_) => Some(Answers::build(build)),
+            None => None,
+        };
+        // Tickets of their own: what was begun without a certificate is not resumed where one is asked for.
+        let unasked = plan.unasked.as_ref().zip(plan.clients.as_ref()).map(|(server, clients)| {
+            let tickets = build.keep("tickets unasked", listener, 0, |_| Arc::new(Tickets::new()));
+            (clients.hosts.clone(), server.with(&tickets, proofs.as_ref()))
+        });
         Self {
+            unasked,
             config: plan.server.with(&tickets, proofs.as_ref()),
             headers: plan.clients.as_ref().map_or_else(Vec::new, |it| it.headers.clone()),
             asks_for_certificates: plan.clients.is_some(),
@@ -76,6 +88,18 @@ impl Tls {
             _keeper: acme.map(|wanted| Keeper::build(wanted, build)),
             _ends: ends,
         }
+    }
+
+    /// Whether only some clients are asked for certificates.
+    pub fn asks_some(&self) -> bool {
+        self.unasked.is_some()
+    }
+
+    /// How those are met who come for a host whose clients are not asked for certificates.
+    pub fn unasked(&self, host: &str) -> Option<Arc<ServerConfig>> {
+        let (asked, config) = self.unasked.as_ref()?;
+        let is_asked = asked.iter().any(|pattern| pattern.takes(host));
+        (!is_asked).then(|| Arc::clone(config))
     }
 
     pub fn count(&self, failure: Failure) {

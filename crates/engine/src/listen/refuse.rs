@@ -18,7 +18,7 @@ use crate::open::ids;
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// What a client still sends is read and thrown away for this long: closing before it was read
 /// would take the answer away from it (RFC 9112 section 9.6).
-const LINGER: Duration = Duration::from_secs(5);
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// The last word on a connection, and why it is said.
 pub struct LastWord {

@@ -30,8 +30,14 @@ pub(super) fn plan(
         let hint = "read the authority's terms of service and write agree_to_terms: on";
         reader.out.error(settings.agree_to_terms.span, "there is no account without").hint(hint);
     }
-    let asked = tls.client_certificates.on().map(|it| it.presence);
-    if settings.challenge == AcmeChallenge::TlsAlpn01 && asked == Some(Presence::Required) {
+    let asked = tls.client_certificates.on().filter(|it| it.presence == Presence::Required);
+    let is_asked = asked.is_some_and(|it| {
+        let patterns: Vec<_> =
+            it.hosts.iter().filter_map(|it| HostPattern::parse(it).ok()).collect();
+        let is_one = |host: &String| patterns.iter().any(|pattern| pattern.takes(host));
+        it.hosts.is_empty() || wanted.hosts.iter().any(is_one)
+    });
+    if settings.challenge == AcmeChallenge::TlsAlpn01 && is_asked {
         let message = "the authority has no client certificate, and would not get in to look";
         reader.out.error(settings.hosts.span, message).hint("write challenge: http-01");
     }
@@ -112,5 +118,5 @@ fn identity(
     let read: Result<Identity, Broken> = Identity::read(&text, &text, None);
     let identity = told(read, &format!("{file} (remove it to get a new one)"), span, reader)?;
     let facts = std::sync::Arc::clone(&identity.facts);
-    Some((identity, Shown { file, span, facts, is_renewed: true }))
+    Some((identity, Shown { file, span, facts, staple: None, is_renewed: true }))
 }

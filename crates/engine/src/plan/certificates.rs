@@ -19,6 +19,7 @@ pub fn judge(plan: &Plan, now: SystemTime, out: &mut Diagnostics) {
     for tls in &all {
         for shown in &tls.shown {
             time(shown, now, out);
+            staple(shown, now, out);
         }
         if let Some(clients) = &tls.clients
             && clients.ca.lists_end.is_some_and(|end| end <= now)
@@ -53,7 +54,7 @@ fn name(host: &HostPattern) -> Option<String> {
 }
 
 fn time(shown: &Shown, now: SystemTime, out: &mut Diagnostics) {
-    let Shown { file, span, facts, is_renewed } = shown;
+    let Shown { file, span, facts, is_renewed, .. } = shown;
     let days = |time: Duration| match time.as_secs() / DAY {
         0 => "less than a day".to_owned(),
         1 => "a day".to_owned(),
@@ -71,4 +72,16 @@ fn time(shown: &Shown, now: SystemTime, out: &mut Diagnostics) {
         _ => return,
     };
     out.warning(*span, message);
+}
+
+fn staple(shown: &Shown, now: SystemTime, out: &mut Diagnostics) {
+    let Some((staple, file, span)) = &shown.staple else { return };
+    if !staple.is_good {
+        let message = format!("{file}: the responder does not call the certificate good");
+        out.warning(*span, message).hint("clients refuse it: ask its authority why");
+    } else if staple.ends.is_some_and(|end| end <= now) {
+        let message = format!("{file}: the responder's answer is too old");
+        out.warning(*span, message)
+            .hint("clients may refuse it: get the next one, or leave it out");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use portcullis_acme::Wanted;
 use portcullis_config::{Reader, Span, Spanned};
 use portcullis_core::{Networks, fingerprint};
 use portcullis_policies::planner::identity_name;
-use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Version};
+use portcullis_tls::{Broken, Clients, Facts, Identity, Server, Staple, Version};
 
 use super::acme;
+use crate::router::HostPattern;
 use crate::settings::{
     CertificatePart, CertificateSettings, ClientCertificateSettings, HstsSettings,
     ListenerSettings, Presence, TlsSettings, TlsVersion,
@@ -31,6 +33,8 @@ pub struct ListenerPlan {
 /// TLS towards clients, understood.
 pub struct TlsPlan {
     pub server: Server,
+    /// For hosts whose clients are asked for no certificate, where others' are.
+    pub unasked: Option<Server>,
     pub shown: Vec<Shown>,
     pub clients: Option<ClientsPlan>,
     /// What is got from an authority.
@@ -43,6 +47,8 @@ pub struct Shown {
     pub file: String,
     pub span: Span,
     pub facts: Arc<Facts>,
+    /// What a responder said of it, and where that is named.
+    pub staple: Option<(Staple, String, Span)>,
     /// The gateway itself gets the next one.
     pub is_renewed: bool,
 }
@@ -50,6 +56,8 @@ pub struct Shown {
 /// Clients with certificates, understood.
 pub struct ClientsPlan {
     pub ca: Clients,
+    /// Whose clients are asked; none: all.
+    pub hosts: Vec<HostPattern>,
     pub headers: Vec<(HeaderName, CertificatePart)>,
     /// Another number when certificates are judged in another way.
     pub mark: u64,
@@ -121,6 +129,10 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
             file: settings.certificate.display().to_string(),
             span: settings.certificate.span,
             facts: Arc::clone(&identity.facts),
+            staple: identity
+                .staple
+                .zip(settings.ocsp.as_ref())
+                .map(|(staple, file)| (staple, file.display().to_string(), file.span)),
             is_renewed: false,
         });
         identities.push(identity);
@@ -131,15 +143,33 @@ fn tls(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<TlsPlan> {
         shown.extend(named);
         wanted
     });
-    let least = match settings.min_version {
+    let versions = versions(settings, reader)?;
+    let server =
+        Server::new(&identities, versions.clone(), clients.as_ref().map(|clients| &clients.ca));
+    let server = told(server, "", certificates.span, reader)?;
+    let unasked = match &clients {
+        Some(clients) if !clients.hosts.is_empty() => {
+            Some(told(Server::new(&identities, versions, None), "", certificates.span, reader)?)
+        }
+        _ => None,
+    };
+    let hsts = settings.hsts.on().and_then(hsts);
+    let has_any = !identities.is_empty() || acme.is_some();
+    has_any.then_some(TlsPlan { server, unasked, shown, clients, acme, hsts })
+}
+
+fn versions(settings: &TlsSettings, reader: &mut Reader<'_>) -> Option<RangeInclusive<Version>> {
+    let version = |setting| match setting {
         TlsVersion::Tls12 => Version::Tls12,
         TlsVersion::Tls13 => Version::Tls13,
     };
-    let server = Server::new(&identities, least, clients.as_ref().map(|clients| &clients.ca));
-    let server = told(server, "", certificates.span, reader)?;
-    let hsts = settings.hsts.on().and_then(hsts);
-    let has_any = !identities.is_empty() || acme.is_some();
-    has_any.then_some(TlsPlan { server, shown, clients, acme, hsts })
+    let versions = version(settings.min_version)..=version(*settings.max_version);
+    if versions.is_empty() {
+        let message = "the newest version is older than the oldest: nothing would be spoken";
+        reader.out.error(settings.max_version.span, message).hint("leave one of the two out");
+        return None;
+    }
+    Some(versions)
 }
 
 fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<Identity> {
@@ -152,6 +182,7 @@ fn identity(settings: &CertificateSettings, reader: &mut Reader<'_>) -> Option<I
     let (certificate, key) = (certificate?, key?);
     let identity = Identity::read(&certificate, &key, ocsp);
     let file = match &identity {
+        Err(Broken::Staple(_)) => settings.ocsp.as_ref().unwrap_or(&settings.certificate),
         Err(Broken::Encrypted | Broken::Key(_) | Broken::Mismatch) => &settings.key,
         Err(Broken::Missing(block)) if block.ends_with("KEY") => &settings.key,
         _ => &settings.certificate,
@@ -167,6 +198,7 @@ fn clients(settings: &ClientCertificateSettings, reader: &mut Reader<'_>) -> Opt
         headers
             .extend(identity_name(&entry.name, entry.span, reader.out).map(|it| (it, entry.value)));
     }
+    let hosts = hosts(&settings.hosts, reader);
     let (ca, lists) = (ca?, lists.into_iter().collect::<Option<Vec<_>>>()?);
     let required = settings.presence == Presence::Required;
     let read = Clients::read(&ca, &lists, required);
@@ -177,7 +209,21 @@ fn clients(settings: &ClientCertificateSettings, reader: &mut Reader<'_>) -> Opt
         _ => (settings.ca.display().to_string(), settings.ca.span),
     };
     let mark = fingerprint(&Judged { ca: &ca, lists: &lists, required });
-    Some(ClientsPlan { ca: told(read, &file, span, reader)?, headers, mark, span })
+    Some(ClientsPlan { ca: told(read, &file, span, reader)?, hosts: hosts?, headers, mark, span })
+}
+
+/// Patterns of hosts; what is none is told.
+fn hosts(all: &[Spanned<String>], reader: &mut Reader<'_>) -> Option<Vec<HostPattern>> {
+    let parsed = all.iter().map(|host| match HostPattern::parse(host) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            let message = format!("`{}`: {}", host.shown(), error.message);
+            let hint = error.hint.unwrap_or_else(|| "write api.example.com".to_owned());
+            reader.out.error(host.span, message).hint(hint);
+            None
+        }
+    });
+    parsed.collect::<Vec<_>>().into_iter().collect()
 }
 
 /// All that decides whether a client's certificate is good.

@@ -137,7 +137,7 @@ impl Hosts {
 
 impl HostPattern {
     /// Whether a request's host is one of these.
-    pub(super) fn takes(&self, host: &str) -> bool {
+    pub fn takes(&self, host: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Exact(name) => **name == *host,

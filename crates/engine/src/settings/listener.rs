@@ -14,7 +14,8 @@ settings! {
     /// An address on which clients connect: HTTP/1.1 and HTTP/2 (with prior knowledge; with TLS as
     /// both sides agree).
     pub struct ListenerSettings {
-        /// IP address and port; port 0 lets the system choose.
+        /// IP address and port; port 0 lets the system choose. An IPv6 address is for IPv6 alone: have
+        /// `0.0.0.0:80` beside `[::]:80`.
         pub address: Spanned<SocketAddr>,
         /// Certificates; without them everything comes in the clear.
         pub tls: OrOff<TlsSettings> = "off",
@@ -43,6 +44,8 @@ settings! {
         pub acme: OrOff<AcmeSettings> = "off",
         /// The oldest version that is spoken.
         pub min_version: TlsVersion = "1.2",
+        /// The newest version that is spoken.
+        pub max_version: Spanned<TlsVersion> = "1.3",
         /// Certificates of clients.
         pub client_certificates: OrOff<ClientCertificateSettings> = "off",
         /// For how long browsers are to use https only (`Strict-Transport-Security`).
@@ -84,9 +87,9 @@ choices! {
 choices! {
     /// A version of TLS.
     pub enum TlsVersion {
-        /// TLS 1.2 and 1.3.
+        /// RFC 5246.
         Tls12 = "1.2",
-        /// TLS 1.3 alone.
+        /// RFC 8446.
         Tls13 = "1.3",
     }
 }
@@ -142,6 +145,9 @@ settings! {
     pub struct ClientCertificateSettings {
         /// The authorities that sign them, as a PEM file.
         pub ca: Spanned<PathBuf>,
+        /// The hosts, such as api.example.com or *.api.example.com, whose clients are asked for one; left out, all
+        /// of the listener's. Clients that name no host in the handshake (SNI) are always asked.
+        pub hosts: OneOrMany<Spanned<String>> = "[]",
         /// Whether they have to.
         pub presence: Presence = "required",
         /// Revocation lists, as PEM files: one for each authority that signs clients, none too old.

@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
-use portcullis_config::{Bytes, Decode, Definitions, Node, Spanned, choices, settings};
+use portcullis_config::{Bytes, Decode, Definitions, Node, OrOff, Spanned, choices, settings};
 use portcullis_core::{Body, Build, Event, Exchange, Outcome, Policy, Response, Step, headers};
 
 use crate::accepts::Weights;
@@ -48,11 +48,11 @@ choices! {
 }
 
 pub fn schema(definitions: &mut Definitions) -> serde_json::Value {
-    CompressSettings::schema(definitions)
+    OrOff::<CompressSettings>::schema(definitions)
 }
 
 pub fn plan(block: &Node, planner: &mut Planner<'_>) -> Option<Box<dyn Planned>> {
-    let settings = CompressSettings::decode(block, planner.out)?;
+    let settings = OrOff::<CompressSettings>::decode(block, planner.out)?.into_on()?;
     for key in ["codings", "types"] {
         let list = block.get(key).filter(|node| node.as_list().is_some_and(<[Node]>::is_empty));
         if let Some(list) = list {
