@@ -19,7 +19,7 @@ const KEPT: usize = 64;
 const SIZE: usize = 1024 * 1024;
 /// What compiling one costs a run, and each of its bytes.
 const COMPILING: usize = 64 * 1024;
-const COMPILING_BYTE: usize = 2 * 1024;
+const COMPILING_BYTE: usize = 8 * 1024;
 
 thread_local! {
     static PATTERNS: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };

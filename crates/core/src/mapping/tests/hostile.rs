@@ -75,7 +75,7 @@ fn patterns_take_time_in_line_with_the_text() {
     assert_eq!(run("test(\"^(a+)+$\")", &text).unwrap(), "false");
     assert_eq!(run("[match(\"(?:(a)|(b))*\")] | length", "\"ba\"").unwrap(), "1");
     assert!(fails("test(.)", "\"(((((a{99}){99}){99}){99}){99})\"").contains("no regular"));
-    assert_eq!(fails("test(.)", &format!("\"{}\"", "x".repeat(40_000))), SPENT);
+    assert_eq!(fails("test(.)", &format!("\"{}\"", "x".repeat(9_000))), SPENT);
     let patterns =
         format!("[{}]", (0..2000).map(|i| format!("\"a{i}\"")).collect::<Vec<_>>().join(","));
     assert_eq!(fails("map(. as $p | \"x\" | test($p))", &patterns), SPENT);
