@@ -283,7 +283,7 @@ impl Value {
             (Data::Null, Data::Null | Data::Text(_) | Data::Number(_) | Data::Object(_)) => {
                 Ok(None)
             }
-            (Data::Object(object), Data::Text(name)) => Ok(object.members.get(&**name).cloned()),
+            (Data::Object(object), Data::Text(name)) => Ok(object.members.get(name).cloned()),
             (Data::Array(array), Data::Number(at)) if number::is_whole(at) => {
                 let at = position(at, array.items.len());
                 Ok(at.and_then(|at| array.items.get(at)).cloned())
@@ -311,7 +311,7 @@ fn set_member<'a, I: Iterator<Item = ValX<'a, Value>>>(
         charge(object.members.len() * STEP)?;
     }
     let own = Rc::make_mut(&mut object);
-    let old = own.members.get_mut(&**name).map(std::mem::take).unwrap_or_default();
+    let old = own.members.get_mut(name).map(std::mem::take).unwrap_or_default();
     match f(old).next().transpose()? {
         Some(new) => {
             own.depth = own.depth.max(1 + new.depth());

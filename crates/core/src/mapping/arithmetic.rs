@@ -72,7 +72,7 @@ fn merge_deep(mut left: Rc<Object>, right: &Object) -> Outcome {
     charge((copied(&left, left.members.len()) + right.members.len()) * STEP)?;
     let object = Rc::make_mut(&mut left);
     for (name, value) in right.members.iter() {
-        let own = object.members.get_mut(&**name).map(std::mem::take);
+        let own = object.members.get_mut(name).map(std::mem::take);
         let value = match (own.map(|value| value.0), &value.0) {
             (Some(Data::Object(own)), Data::Object(other)) => merge_deep(own, other)?,
             _ => value.clone(),

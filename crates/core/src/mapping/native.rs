@@ -155,7 +155,7 @@ pub(super) fn contains(value: &Value, part: &Value) -> Result<bool, Error> {
             items.try_fold(false, |found, item| Ok(found || contains(item, part)?))
         }),
         (Data::Object(value), Data::Object(part)) => all(part.members.iter(), |(name, part)| {
-            value.members.get(&**name).map_or(Ok(false), |item| contains(item, part))
+            value.members.get(name).map_or(Ok(false), |item| contains(item, part))
         }),
         _ => Ok(value == part),
     }
