@@ -54,5 +54,6 @@ pub use problems::{
     UNRESOLVED,
 };
 pub use request::Outbound;
+pub use retry::asked_for;
 pub use settings::{Protocol, Statuses, UpstreamSettings, WebSocketSettings};
 pub use upstream::{Unsent, Upstream};

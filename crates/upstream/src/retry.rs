@@ -81,7 +81,7 @@ pub(crate) fn may_repeat(method: &Method, retry_non_idempotent: bool) -> bool {
 
 /// For how long the service wants to be left alone: whole seconds (RFC 9110 section 10.2.3). A date
 /// is beyond every wait of ours.
-pub(crate) fn asked_for(headers: &HeaderMap) -> Option<Duration> {
+pub fn asked_for(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = value.parse().ok().filter(|_| value.bytes().all(|byte| byte.is_ascii_digit()));
     Some(seconds.map_or(Duration::MAX, Duration::from_secs))

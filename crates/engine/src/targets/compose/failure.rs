@@ -10,6 +10,9 @@ use portcullis_core::{Code, Problem};
 
 use crate::problems::{CALL_FAILED, COMPOSITION_FAILED, COMPOSITION_TIMEOUT};
 
+/// A service that asks for more than this, or for a date, is not passed on.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Why a call gave no answer.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -47,8 +50,10 @@ impl Failure {
         Self::new(&CALL_FAILED, "failed", private)
     }
 
-    pub(super) fn status(status: StatusCode) -> Self {
-        let failure = Self::no_answer(format!("its status is {status}"));
+    /// `wait` is what its service asks for.
+    pub(super) fn status(status: StatusCode, wait: Option<Duration>) -> Self {
+        let wait = wait.filter(|wait| *wait <= LONGEST_WAIT);
+        let failure = Self { wait, ..Self::no_answer(format!("its status is {status}")) };
         if status.is_client_error() { Self { status, ..failure } } else { failure }
     }
 

@@ -15,7 +15,7 @@ use portcullis_core::mapping::Value;
 use portcullis_core::template::{Lookup, MissingReference, Reference};
 use portcullis_core::{Body, Call, Clock, Exchange, Problem, Response};
 use portcullis_policies::coding;
-use portcullis_upstream::{Outbound, Upstream};
+use portcullis_upstream::{Outbound, Upstream, asked_for};
 use tokio::sync::SetOnce;
 
 use super::failure::Failure;
@@ -203,7 +203,7 @@ impl<S: Services> Run<'_, S> {
         let status = response.status();
         let is_answer = call.accept.iter().any(|it| it.contain(status.as_u16()));
         if !is_answer {
-            return Err(Failure::status(status));
+            return Err(Failure::status(status, asked_for(response.headers())));
         }
         let limit = self.exchange.buffer_limit;
         let heard = Heard::of(response.headers(), &call.pass);
