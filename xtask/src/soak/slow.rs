@@ -41,7 +41,7 @@ pub(crate) fn run(house: &House, _seed: u64) -> Result<String> {
 
 /// Memory once the last client has gone and the allocator has given back what it held for it: the
 /// least of some seconds, or the first that is flat. What leaks does not go by waiting.
-fn rested(house: &House, before_kib: u64) -> Result<u64> {
+pub(super) fn rested(house: &House, before_kib: u64) -> Result<u64> {
     let begun = now();
     let mut least = house.memory_kib()?;
     while begun.elapsed() < REST && (before_kib == 0 || ensure_flat(before_kib, least).is_err()) {

@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result, bail};
 
 use super::healthy::Healthy;
 use super::house::{House, ensure_flat};
+use super::slow::rested;
 
 const CONNECTIONS: &str = "1000";
 const RATE: &str = "200";
 const SECONDS: &str = "40";
 const P99: Duration = Duration::from_millis(250);
-const SETTLE: Duration = Duration::from_secs(15);
 
 /// A mode: its name, and what it wants beside what all have.
 const MODES: [(&str, &[&str]); 4] = [
@@ -25,16 +25,13 @@ const MODES: [(&str, &[&str]); 4] = [
 
 pub(crate) fn run(house: &House, _seed: u64) -> Result<String> {
     let first = round(house)?;
-    std::thread::sleep(SETTLE);
-    let before = house.memory_kib()?;
+    let after_first = rested(house, 0)?;
     let second = round(house)?;
-    std::thread::sleep(SETTLE);
-    let memory = ensure_flat(before, house.memory_kib()?)?;
+    let memory = ensure_flat(after_first, rested(house, after_first)?)?;
     Ok(format!("{first}; again {second}; memory after each {memory}"))
 }
 
-/// All modes, one after the other. What the first round leaves in memory is an allocator's reserve; what
-/// a second one adds to it would be a leak.
+/// All modes, one after the other. What a second round adds to memory is what would be lost with each.
 fn round(house: &House) -> Result<String> {
     let mut told = Vec::new();
     for (name, arguments) in MODES {

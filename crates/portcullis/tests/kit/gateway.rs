@@ -113,12 +113,12 @@ impl Gateway {
         if status.success() { Ok(()) } else { Err(anyhow!("kill -s {name} failed")) }
     }
 
-    /// How many bytes of memory it has (resident).
+    /// How many bytes of memory it has made for itself: pages of code that run for the first time do not count.
     pub fn memory(&self) -> Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(kib.context("no VmRSS")? * 1024)
+        Ok(kib.context("no RssAnon")? * 1024)
     }
 
     /// Waits until the process has ended, and gives its exit code.
