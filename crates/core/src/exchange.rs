@@ -74,6 +74,15 @@ impl Peer {
     }
 }
 
+/// The gateway's own address, as a client used it.
+#[derive(Clone, Debug)]
+pub struct Outer {
+    /// `http` or `https`.
+    pub proto: HeaderValue,
+    /// `None` when the request named none.
+    pub host: Option<HeaderValue>,
+}
+
 /// What a verified token says.
 #[derive(Debug)]
 pub struct Claims {
@@ -126,6 +135,7 @@ pub struct Exchange {
     pub peer: Rc<Peer>,
     /// The client's address, as far as trusted proxies vouch for it.
     pub client_ip: IpAddr,
+    pub outer: Outer,
     /// The record's request id, as a header's value.
     pub request_id: HeaderValue,
     /// Method, URI and headers, hop-by-hop headers already gone. What policies change here goes on.
@@ -162,6 +172,7 @@ impl Exchange {
             worker,
             peer,
             client_ip: record.client_ip,
+            outer: Outer { proto: HeaderValue::from_static("http"), host: None },
             request_id,
             request,
             path,

@@ -33,16 +33,31 @@ fn is_essential(name: &str) -> bool {
 /// Removes what belongs to the connection, what its `Connection` header nominates, and whatever
 /// `also` says. Names are lower case.
 pub fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
-    for name in nominated(headers) {
-        headers.remove(name);
+    let mut going = names_where(headers, |name| is_hop_by_hop(name) || also(name));
+    if going.contains(&CONNECTION) {
+        going.extend(nominated(headers));
     }
-    remove_where(headers, |name| is_hop_by_hop(name) || also(name));
+    remove_all(headers, going);
 }
 
 /// Removes every header of which `goes` is true.
 pub fn remove_where(headers: &mut HeaderMap, goes: impl Fn(&str) -> bool) {
-    let names: SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| goes(name.as_str())).cloned().collect();
+    remove_all(headers, names_where(headers, goes));
+}
+
+type Names = SmallVec<[HeaderName; 4]>;
+
+fn names_where(headers: &HeaderMap, holds: impl Fn(&str) -> bool) -> Names {
+    let mut names = Names::new();
+    for name in headers.keys() {
+        if holds(name.as_str()) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+fn remove_all(headers: &mut HeaderMap, names: Names) {
     for name in names {
         headers.remove(name);
     }
@@ -92,16 +107,13 @@ pub fn lists(headers: &HeaderMap, name: &HeaderName, word: &[u8]) -> bool {
     words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word))
 }
 
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    if !headers.contains_key(CONNECTION) {
-        return Vec::new();
-    }
+fn nominated(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let values = headers.get_all(CONNECTION).iter().map(HeaderValue::as_bytes);
     let names = values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     // Most often it says no more than this, which names no header that is there.
     let names = names.filter(|name| !name.eq_ignore_ascii_case(b"keep-alive"));
     let names = names.filter_map(|name| HeaderName::from_bytes(name).ok());
-    names.filter(|name| !is_essential(name.as_str())).collect()
+    names.filter(|name| !is_essential(name.as_str()))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ pub use body::{Body, BodyError, Rest};
 pub use build::{Build, Parts, Task, fingerprint};
 pub use clock::Clock;
 pub use env::Env;
-pub use exchange::{Certificate, Claims, Consumer, Exchange, Params, Peer, Secure};
+pub use exchange::{Certificate, Claims, Consumer, Exchange, Outer, Params, Peer, Secure};
 pub use grpc::Grpc;
 pub use intake::Intake;
 pub use networks::Networks;

@@ -12,6 +12,7 @@ use crate::listen::gaps::Gaps;
 use crate::listen::proxy::{Progress, parse as proxied};
 use crate::open::forwarded::{self, Trusted};
 use crate::open::headers::{self, IdentityHeaders, Passing};
+use crate::open::present::Present;
 use crate::open::{host, ids};
 
 const LIMITS: Limits = Limits { bytes: 4096, fields: 20 };
@@ -113,18 +114,18 @@ fn door(request: http::Request<()>) {
     let identity = IdentityHeaders::new([http::HeaderName::from_static("x-user-id")]);
     let peer = Peer::new(([10, 0, 0, 1], 80).into(), Arc::from("127.0.0.1:80"));
     let networks = "10.0.0.0/8".parse().into_iter().collect();
-    let (trusted, host) = (Trusted(networks), host::of(&parts));
-    let authority = host.ok().map(|host| host.authority);
+    let (trusted, host) = (Trusted(networks), host::of(&parts, &host::Last::default()).ok());
     for believed in [false, true] {
         let mut kept = parts.headers.clone();
         let passing = Passing { hints: believed, ..Passing::default() };
-        headers::strip(&mut kept, &identity, passing);
+        let present = Present::of(&kept);
+        headers::strip(&mut kept, &identity, passing, present);
         let gone = ["connection", "x_user_id", "x-http-method-override", "x-original-url"];
         let gone = if believed { gone.get(..3).unwrap_or_default() } else { &gone };
         assert!(!kept.keys().any(|name| gone.contains(&name.as_str())));
-        let client = forwarded::apply(&mut kept, &peer, &trusted, believed, authority.as_ref());
+        let (client, _) = forwarded::apply(&mut kept, &peer, &trusted, believed, host.as_deref());
         assert!(believed || client == peer.ip);
-        let (id, _) = ids::assign(&mut kept, UNIX_EPOCH);
+        let (id, _) = ids::assign(&mut kept, present, UNIX_EPOCH);
         assert!(!id.is_empty() && id.len() <= 128);
         let _ = ids::trace_id(&kept);
     }

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use portcullis_core::Response;
 
 use crate::answer::{self, Home, Patience};
@@ -55,7 +55,6 @@ impl Carrier for Set {
         let Some(member) = self.members.get(errand.place) else {
             return Err(Lost::Connect("it is gone".to_owned()));
         };
-        let is_head = request.as_ref().is_some_and(|request| request.head.method == Method::HEAD);
         let progress = request.as_ref().and_then(|request| request.body.progress());
         let attempt = Attempt {
             pool: &member.pool,
@@ -90,6 +89,6 @@ impl Carrier for Set {
             false => connection.let_go(),
         }
         let home = Home { pool: Rc::clone(&member.pool), connection, _held: errand.held };
-        Ok(answer::receive(head, is_head, home, patience))
+        Ok(answer::receive(head, home, patience))
     }
 }

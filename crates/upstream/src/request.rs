@@ -105,11 +105,18 @@ pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
     let Outbound { method, path_and_query, mut headers, host, body, websocket, .. } = outbound;
     fits(&body)?;
     headers::remove_where(&mut headers, is_not_sent);
-    if headers.contains_key(TE) {
+    let (mut has_te, mut cookies) = (false, 0);
+    for name in headers.iter().map(|(name, _)| name) {
+        has_te |= *name == TE;
+        cookies += usize::from(*name == COOKIE);
+    }
+    if has_te {
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
     }
+    if cookies > 1 {
+        join_cookies(&mut headers);
+    }
     let websocket = websocket.map(|lasting| Handshake::ask(&mut headers, lasting));
-    join_cookies(&mut headers);
     let framing = match body.size_hint().exact() {
         Some(0) if !expects_content(&method) => Framing::Nothing,
         Some(length) => Framing::Length(length),
@@ -124,9 +131,6 @@ pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
 /// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
 /// 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
-    }
     let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(b"; ".as_slice())) {
         headers.insert(COOKIE, whole);

@@ -30,7 +30,7 @@ use super::switch::{Exit, Switch, Switched};
 use super::tunnel;
 use super::watched::{Shared, Watched};
 use crate::close::{Recorded, Recording};
-use crate::open::{open, websocket};
+use crate::open::{host, open, websocket};
 use crate::pipeline;
 use crate::problems::{FLOOD, HEADER_TIMEOUT};
 
@@ -105,13 +105,13 @@ async fn http1_awake(
     let limits = Limits { bytes: bounds.header_bytes, fields: bounds.header_fields };
     let (arrivals, framing) = (door.arrivals.clone(), Framing::new(limits));
     let io = Watched::requests(stream, Rc::clone(line), arrivals, framing);
-    let switch = Switch::default();
+    let (switch, last) = (Switch::default(), host::Last::default());
     let service = service_fn(|request| {
         let exit = match websocket::is_awaited(request.headers()) {
             true => Exit::Connection(Rc::clone(&switch)),
             false => Exit::None,
         };
-        exchange(door, line, peer, request, exit)
+        exchange(door, line, peer, &last, request, exit)
     });
     let mut connection = http1::Builder::new()
         .max_headers(bounds.header_fields)
@@ -194,6 +194,7 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream)
     let watched = Watched::frames(stream, Rc::clone(line), door.arrivals.clone());
     let (io, kept) = Shared::new(watched);
     let (owned_door, owned_line, owned_peer) = (Rc::clone(door), Rc::clone(line), Rc::clone(&peer));
+    let last = host::Last::default();
     let service = service_fn(move |mut request| {
         let exit = match request.method() {
             &Method::CONNECT => {
@@ -202,7 +203,7 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream)
             _ => Exit::None,
         };
         // On the heap: each stream is a task, and hyper and tokio move it seven times before it ends.
-        Box::pin(exchange(&owned_door, &owned_line, &owned_peer, request, exit))
+        Box::pin(exchange(&owned_door, &owned_line, &owned_peer, &last, request, exit))
     });
     let connection = http2::Builder::new(OnWorker)
         .max_header_list_size(u32::try_from(bounds.header_bytes).unwrap_or(u32::MAX))
@@ -243,12 +244,13 @@ fn exchange(
     door: &Rc<Door>,
     line: &Rc<Line>,
     peer: &Rc<Peer>,
+    last: &host::Last,
     request: http::Request<Incoming>,
     exit: Exit,
 ) -> impl Future<Output = Result<http::Response<Recorded>, Infallible>> + use<> {
     let snapshot = door.desk.snapshot();
     let is_last = line.request_started() >= snapshot.bounds.requests;
-    let (mut exchange, refused) = open(&snapshot, &door.desk.worker, peer, request);
+    let (mut exchange, refused) = open(&snapshot, &door.desk.worker, peer, last, request);
     if let Some(intake) = exchange.body.intake() {
         line.watch(intake, &snapshot.bounds);
     }

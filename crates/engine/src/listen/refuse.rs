@@ -77,7 +77,7 @@ pub async fn end(
 async fn tell(door: &Door, peer: &Peer, stream: &mut Stream, last_word: &LastWord) {
     let desk = &door.desk;
     let (clock, snapshot) = (&desk.house.clock, desk.snapshot());
-    let id: Arc<str> = ids::make(clock.wall()).into();
+    let id: Arc<str> = ids::make(clock.wall());
     let (bytes, length) = last_word.bytes(&id);
     let mut record = Record::unread(clock, peer, id);
     record.version = last_word.version;

@@ -7,9 +7,11 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use http::HeaderMap;
 use http::header::{FORWARDED, HeaderName, HeaderValue};
-use http::{HeaderMap, header};
-use portcullis_core::{Networks, Peer};
+use portcullis_core::{Networks, Outer, Peer};
+
+use super::host::Host;
 
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -44,16 +46,17 @@ impl Trusted {
     }
 }
 
-/// Sets the forwarding headers and returns the client's address. `authority` is the request's host
-/// as the client wrote it; `believed` says that the peer is a trusted proxy.
+/// Sets the forwarding headers and returns the client's address, and what it calls this gateway;
+/// `believed` says that the peer is a trusted proxy.
 pub fn apply(
     headers: &mut HeaderMap,
     peer: &Peer,
     trusted: &Trusted,
     believed: bool,
-    authority: Option<&HeaderValue>,
-) -> IpAddr {
-    let own_host = || authority.cloned();
+    host: Option<&Host>,
+) -> (IpAddr, Outer) {
+    let asked_for = host;
+    let own_host = || asked_for.map(|host| host.authority.clone());
     let (client, chain, proto, host) = if believed {
         let (client, chain) = chain(headers, peer.ip, trusted);
         let proto = headers.get(X_FORWARDED_PROTO).cloned();
@@ -68,18 +71,23 @@ pub fn apply(
         Some(chain) => HeaderValue::try_from(format!("{chain}, {}", peer.ip)).ok(),
         None => Some(peer.ip_text.clone()),
     };
-    match forwarded(client, peer, &proto, host.as_ref()) {
-        Ok(value) => drop(headers.insert(FORWARDED, value)),
-        Err(_) => drop(headers.remove(FORWARDED)),
+    let written = || forwarded(client, peer, &proto, host.as_ref());
+    let value = match asked_for.filter(|_| !believed) {
+        Some(asked_for) => asked_for.forwarded.get_or_init(written).clone(),
+        None => written(),
+    };
+    match value {
+        Some(value) => drop(headers.insert(FORWARDED, value)),
+        None => drop(headers.remove(FORWARDED)),
     }
     if let Some(hops) = hops {
         headers.insert(X_FORWARDED_FOR, hops);
     }
-    headers.insert(X_FORWARDED_PROTO, proto);
-    if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host);
+    headers.insert(X_FORWARDED_PROTO, proto.clone());
+    if let Some(host) = &host {
+        headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    client
+    (client, Outer { proto, host })
 }
 
 /// The client and the chain so far, as a trusted peer tells them.
@@ -115,7 +123,7 @@ fn forwarded(
     peer: &Peer,
     proto: &HeaderValue,
     host: Option<&HeaderValue>,
-) -> Result<HeaderValue, header::InvalidHeaderValue> {
+) -> Option<HeaderValue> {
     let mut out = String::with_capacity(96);
     let text = match client == peer.ip {
         true => Cow::Borrowed(peer.ip_text.to_str().unwrap_or("unknown")),
@@ -133,14 +141,22 @@ fn forwarded(
         }
     }
     out.push_str(if proto == "https" { ";proto=https" } else { ";proto=http" });
-    HeaderValue::try_from(out)
+    HeaderValue::try_from(out).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::OnceCell;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    fn shop() -> Host {
+        let authority = HeaderValue::from_static("shop.example:8080");
+        Host { name: Arc::from("shop.example"), authority, forwarded: OnceCell::new() }
+    }
 
     fn run(peer: &str, trusted: &[&str], headers: &[(&'static str, &str)]) -> (String, HeaderMap) {
         let mut map = HeaderMap::new();
@@ -151,13 +167,7 @@ mod tests {
             Trusted(trusted.iter().map(|net| net.parse::<ipnet::IpNet>().unwrap()).collect());
         let peer = Peer::new(peer.parse().unwrap(), "127.0.0.1:80".into());
         let believed = trusted.contains(peer.ip);
-        let client = apply(
-            &mut map,
-            &peer,
-            &trusted,
-            believed,
-            Some(&HeaderValue::from_static("shop.example:8080")),
-        );
+        let (client, _) = apply(&mut map, &peer, &trusted, believed, Some(&shop()));
         (client.to_string(), map)
     }
 

@@ -9,6 +9,7 @@ use http::header::{HeaderName, HeaderValue, TE, TRAILER};
 use portcullis_core::headers;
 
 use super::forwarded::is_hint;
+use super::present::Present;
 
 /// What may pass that does not by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,9 +26,14 @@ pub struct Passing {
 
 /// Removes what stays here. `Expect` goes because hyper has said 100 Continue by the time the body is
 /// read. Tells how many headers had odd names; they go as well unless they may pass.
-pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, passing: Passing) -> u64 {
+pub fn strip(
+    headers: &mut HeaderMap,
+    identity: &IdentityHeaders,
+    passing: Passing,
+    present: Present,
+) -> u64 {
     let odd = Cell::new(0);
-    let trailers = passing.te && headers.get_all(TE).iter().any(asks_for_trailers);
+    let trailers = passing.te && present.te && headers.get_all(TE).iter().any(asks_for_trailers);
     headers::strip(headers, |name| {
         let is_odd = !passing.odd_names && is_odd(name);
         odd.set(odd.get() + u64::from(is_odd));
@@ -40,7 +46,7 @@ pub fn strip(headers: &mut HeaderMap, identity: &IdentityHeaders, passing: Passi
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
-    if headers.contains_key(TRAILER) {
+    if present.trailer && headers.contains_key(TRAILER) {
         announce(headers, identity);
     }
     odd.get()
@@ -111,6 +117,11 @@ mod tests {
     const NOTHING: Passing =
         Passing { hints: false, odd_names: false, method_override: false, te: false };
 
+    fn strip_all(headers: &mut HeaderMap, identity: &IdentityHeaders, passing: Passing) -> u64 {
+        let present = Present::of(headers);
+        strip(headers, identity, passing, present)
+    }
+
     fn left(believed: bool, pairs: &[(&'static str, &'static str)]) -> Vec<String> {
         let pairs = pairs
             .iter()
@@ -118,7 +129,7 @@ mod tests {
         let mut headers: HeaderMap = pairs.collect();
         let identity = IdentityHeaders::new([HeaderName::from_static("x-user-id")]);
         let passing = Passing { hints: believed, odd_names: true, te: true, ..NOTHING };
-        strip(&mut headers, &identity, passing);
+        strip_all(&mut headers, &identity, passing);
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -159,9 +170,9 @@ mod tests {
         let mut headers: HeaderMap =
             names.map(|name| (name, HeaderValue::from_static("1"))).into_iter().collect();
         let nobody = IdentityHeaders::default();
-        assert_eq!(strip(&mut headers, &nobody, Passing { odd_names: true, ..NOTHING }), 0);
+        assert_eq!(strip_all(&mut headers, &nobody, Passing { odd_names: true, ..NOTHING }), 0);
         assert_eq!(headers.len(), 4);
-        assert_eq!(strip(&mut headers, &nobody, NOTHING), 3);
+        assert_eq!(strip_all(&mut headers, &nobody, NOTHING), 3);
         assert_eq!(headers.len(), 1);
     }
 
@@ -180,7 +191,7 @@ mod tests {
                 .into_iter()
                 .collect();
         let passing = Passing { method_override: true, ..NOTHING };
-        strip(&mut headers, &IdentityHeaders::default(), passing);
+        strip_all(&mut headers, &IdentityHeaders::default(), passing);
         assert_eq!(headers.len(), 1);
     }
 

@@ -1,6 +1,8 @@
 //! Exactly one valid Host per request (RFC 9112 section 3.2, RFC 9113 section 8.3.1): who has a target
 //! with a host in it says the same in its Host header, to the byte but for case.
 
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Version;
@@ -16,10 +18,31 @@ const LONGEST_NAME: usize = 253;
 pub struct Host {
     pub name: Arc<str>,
     pub authority: HeaderValue,
+    /// What a stranger's requests to it say as `Forwarded`.
+    pub(super) forwarded: OnceCell<Option<HeaderValue>>,
+}
+
+/// The host that a connection's last request asked for: most ask for the same one again.
+#[derive(Debug, Default)]
+pub struct Last(RefCell<Option<Rc<Host>>>);
+
+impl Last {
+    /// The host of this authority, or nothing when it is none.
+    fn or_parse(&self, authority: &[u8]) -> Option<Rc<Host>> {
+        let mut last = self.0.borrow_mut();
+        if let Some(host) = last.as_ref().filter(|host| host.authority.as_bytes() == authority) {
+            return Some(Rc::clone(host));
+        }
+        // A copy: the request's own would hold the buffer that it was read into.
+        let authority = HeaderValue::from_bytes(authority).ok()?;
+        let name = parse(authority.to_str().ok()?)?;
+        let host = Rc::new(Host { name, authority, forwarded: OnceCell::new() });
+        Some(Rc::clone(last.insert(host)))
+    }
 }
 
 /// The request's host, or what is wrong with it.
-pub fn of(request: &Parts) -> Result<Host, &'static str> {
+pub fn of(request: &Parts, last: &Last) -> Result<Rc<Host>, &'static str> {
     let mut values = request.headers.get_all(HOST).iter();
     let header = match (values.next(), values.next()) {
         (_, Some(_)) => return Err("the request has more than one Host header"),
@@ -35,14 +58,10 @@ pub fn of(request: &Parts) -> Result<Host, &'static str> {
         {
             return Err("the Host header and the request's target name different hosts");
         }
-        (_, Some(header)) => Some(header.clone()),
-        (Some(target), None) => HeaderValue::from_str(target).ok(),
+        (_, Some(header)) => header.as_bytes(),
+        (Some(target), None) => target.as_bytes(),
     };
-    let host = authority.and_then(|authority| {
-        let name = parse(authority.to_str().ok()?)?;
-        Some(Host { name, authority })
-    });
-    host.ok_or("the Host header is not a host name, optionally with a port")
+    last.or_parse(authority).ok_or("the Host header is not a host name, optionally with a port")
 }
 
 fn parse(authority: &str) -> Option<Arc<str>> {
@@ -109,16 +128,30 @@ mod tests {
         }
     }
 
-    fn request(uri: &str, hosts: &[&str]) -> Result<Host, &'static str> {
+    fn request(uri: &str, hosts: &[&str]) -> Result<Rc<Host>, &'static str> {
         request_of(Version::HTTP_11, uri, hosts)
     }
 
-    fn request_of(version: Version, uri: &str, hosts: &[&str]) -> Result<Host, &'static str> {
+    fn request_of(version: Version, uri: &str, hosts: &[&str]) -> Result<Rc<Host>, &'static str> {
         let mut builder = http::Request::builder().version(version).uri(uri);
         for host in hosts {
             builder = builder.header(HOST, *host);
         }
-        of(&builder.body(()).unwrap().into_parts().0)
+        of(&builder.body(()).unwrap().into_parts().0, &Last::default())
+    }
+
+    #[test]
+    fn the_last_one_stands_for_the_same_text_only() {
+        let last = Last::default();
+        let mut names = Vec::new();
+        for authority in ["A.com:80", "A.com:80", "a.com", "b.com", "a@b.com", "b.com", "B.com."] {
+            let host = last.or_parse(authority.as_bytes());
+            if let Some(host) = &host {
+                assert_eq!(host.authority, authority);
+            }
+            names.push(host.map_or(String::new(), |host| host.name.to_string()));
+        }
+        assert_eq!(names, ["a.com", "a.com", "a.com", "b.com", "", "b.com", "b.com"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
+use super::present::Present;
+
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const X_CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -31,18 +33,25 @@ fn acceptable(value: &HeaderValue) -> Option<&str> {
 
 /// Keeps or makes the request's id and its correlation id, and returns the former: as text, and as
 /// the value of its header.
-pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> (Arc<str>, HeaderValue) {
-    let given = headers.get(&X_REQUEST_ID).and_then(|value| Some((value, acceptable(value)?)));
+pub fn assign(
+    headers: &mut HeaderMap,
+    present: Present,
+    time: SystemTime,
+) -> (Arc<str>, HeaderValue) {
+    let given = present.request_id.then(|| headers.get(&X_REQUEST_ID)).flatten();
+    let given = given.and_then(|value| Some((value, acceptable(value)?)));
     let (id, value): (Arc<str>, _) = match given {
         Some((value, text)) => (Arc::from(text), value.clone()),
         None => {
-            let made = make(time);
+            let made: Arc<str> = make(time);
             // Hex digits are always a header's value.
             let value = HeaderValue::from_str(&made).unwrap_or(HeaderValue::from_static("-"));
-            (Arc::from(made), value)
+            (made, value)
         }
     };
-    if headers.get(&X_CORRELATION_ID).and_then(acceptable).is_none() {
+    let has_correlation_id =
+        present.correlation_id && headers.get(&X_CORRELATION_ID).and_then(acceptable).is_some();
+    if !has_correlation_id {
         headers.insert(X_CORRELATION_ID, value.clone());
     }
     headers.insert(X_REQUEST_ID, value.clone());
@@ -50,19 +59,19 @@ pub fn assign(headers: &mut HeaderMap, time: SystemTime) -> (Arc<str>, HeaderVal
 }
 
 /// 32 hex digits: 12 of milliseconds since 1970, so that ids sort by time, and 20 of chance.
-pub fn make(time: SystemTime) -> String {
+pub fn make(time: SystemTime) -> Arc<str> {
     let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let sorted = (millis & 0xffff_ffff_ffff) << 80;
     hex(sorted | u128::from(next()) << 16 | u128::from(next() & 0xffff))
 }
 
-fn hex(value: u128) -> String {
+fn hex(value: u128) -> Arc<str> {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    let bytes = value.to_be_bytes();
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]);
-    let mut out = String::with_capacity(32);
-    out.extend(digits.map(char::from));
-    out
+    let mut out = [[0; 2]; 16];
+    for (two, byte) in out.iter_mut().zip(value.to_be_bytes()) {
+        *two = [digit(byte >> 4), digit(byte & 0xf)];
+    }
+    Arc::from(std::str::from_utf8(out.as_flattened()).unwrap_or_default())
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014), seeded per thread from the system's randomness.
@@ -107,23 +116,28 @@ fn trace(parent: &HeaderValue) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
+    fn assigned(headers: &mut HeaderMap) -> (Arc<str>, HeaderValue) {
+        let present = Present::of(headers);
+        assign(headers, present, UNIX_EPOCH)
+    }
+
     #[test]
     fn ids_are_kept_or_made() {
         let mut headers = HeaderMap::new();
-        let (made, value) = assign(&mut headers, UNIX_EPOCH);
+        let (made, value) = assigned(&mut headers);
         assert_eq!(value, *made);
         assert_eq!(made.len(), 32);
         assert_eq!(headers[X_REQUEST_ID], *made);
         assert_eq!(headers[X_CORRELATION_ID], *made);
-        assert_ne!(made, assign(&mut HeaderMap::new(), UNIX_EPOCH).0);
+        assert_ne!(made, assigned(&mut HeaderMap::new()).0);
 
         headers.insert(X_REQUEST_ID, HeaderValue::from_static("mine-1"));
         headers.insert(X_CORRELATION_ID, HeaderValue::from_static("order-7"));
-        assert_eq!(&*assign(&mut headers, UNIX_EPOCH).0, "mine-1");
+        assert_eq!(&*assigned(&mut headers).0, "mine-1");
         assert_eq!(headers[X_CORRELATION_ID], "order-7");
 
         headers.insert(X_REQUEST_ID, HeaderValue::from_static("no \"quotes\""));
-        assert_eq!(assign(&mut headers, UNIX_EPOCH).0.len(), 32);
+        assert_eq!(assigned(&mut headers).0.len(), 32);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod forwarded;
 pub mod headers;
 pub mod host;
 pub mod ids;
+pub mod present;
 pub mod websocket;
 
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use crate::problems::{BAD_HOST, BAD_PATH, BAD_REQUEST, METHOD_NOT_ALLOWED, MISDI
 use crate::settings::{MethodOverride, OddHeaderNames};
 use crate::snapshot::Snapshot;
 use headers::Passing;
+use present::Present;
 
 /// Opens an exchange. What is wrong with the request comes beside it, so that the problem's answer
 /// has a request id and its record an end.
@@ -29,35 +31,39 @@ pub fn open(
     snapshot: &Snapshot,
     worker: &Rc<Worker>,
     peer: &Rc<Peer>,
+    last: &host::Last,
     request: http::Request<Incoming>,
 ) -> (Box<Exchange>, Option<Problem>) {
     let (mut parts, incoming) = request.into_parts();
     let time = worker.clock.wall();
-    websocket::mark(&mut parts, incoming.is_end_stream());
-    let host = host::of(&parts);
+    let present = Present::of(&parts.headers);
+    if present.upgrade || parts.version == Version::HTTP_2 {
+        websocket::mark(&mut parts, incoming.is_end_stream());
+    }
+    let host = host::of(&parts, last);
     let path = CanonicalPath::parse_by(parts.uri.path(), snapshot.plan.path_rules);
-    let authority = host.as_ref().ok().map(|host| &host.authority);
-    if let Some(authority) = authority
+    if let Ok(host) = &host
         && parts.version >= Version::HTTP_2
     {
-        parts.headers.insert(HOST, authority.clone()); // what `:authority` said
+        parts.headers.insert(HOST, host.authority.clone()); // what `:authority` said
     }
 
     let believed = snapshot.trusted.contains(peer.ip);
-    let rpc = Rpc::of(&parts.headers);
-    let unclean = clean(snapshot, &mut parts, believed, rpc.is_some());
+    let rpc = present.content_type.then(|| Rpc::of(&parts.headers)).flatten();
+    let unclean = clean(snapshot, &mut parts, present, believed, rpc.is_some());
     let secure = peer.secure.as_deref();
     for (name, value) in secure.iter().flat_map(|secure| &secure.identity) {
         parts.headers.insert(name.clone(), value.clone());
     }
-    let (request_id, id_header) = ids::assign(&mut parts.headers, time);
-    let client_ip =
-        forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, authority);
+    let (request_id, id_header) = ids::assign(&mut parts.headers, present, time);
+    let asked_for = host.as_deref().ok();
+    let (client_ip, outer) =
+        forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, asked_for);
 
     let bounds = &snapshot.bounds;
     // Its bodies are streams of messages: how long they get together says nothing.
     let streamed = if rpc.is_some() { u64::MAX } else { bounds.streamed_body };
-    let declared = declared_length(&parts.headers);
+    let declared = present.content_length.then(|| declared_length(&parts.headers)).flatten();
     let mut problem = refusal(&parts, &host, &path);
     if let (Some(secure), Ok(host)) = (secure, &host) {
         problem = problem.or_else(|| misdirected(secure, &host.name));
@@ -68,14 +74,14 @@ pub fn open(
         time,
         client_ip,
         request_id,
-        trace_id: ids::trace_id(&parts.headers),
+        trace_id: present.traceparent.then(|| ids::trace_id(&parts.headers)).flatten(),
         method: parts.method.clone(),
         version: parts.version,
         tls: secure.map(|secure| secure.version),
         host: host.as_ref().map_or_else(|_| Arc::from(""), |host| Arc::clone(&host.name)),
         path: mask::path(path.as_ref().map_or(parts.uri.path(), CanonicalPath::as_str)).into(),
         query: parts.uri.query().map(|query| mask::query(query).into()),
-        user_agent: parts.headers.get(USER_AGENT).cloned(),
+        user_agent: present.user_agent.then(|| parts.headers.get(USER_AGENT).cloned()).flatten(),
         listener: Arc::clone(&peer.listener),
         route: None,
         subject: None,
@@ -96,12 +102,19 @@ pub fn open(
     let hsts = peer.secure.as_ref().and_then(|secure| secure.hsts.clone());
     let mut exchange =
         Box::new(Exchange::new(worker, peer, parts, path, body, buffered, record, id_header));
+    exchange.outer = outer;
     exchange.answer_headers.extend(hsts.map(|value| (STRICT_TRANSPORT_SECURITY, value)));
     (exchange, problem)
 }
 
 /// Takes from a client's headers what is not for it to say; or says why there is nothing to take.
-fn clean(snapshot: &Snapshot, request: &mut Parts, believed: bool, grpc: bool) -> Option<Problem> {
+fn clean(
+    snapshot: &Snapshot,
+    request: &mut Parts,
+    present: Present,
+    believed: bool,
+    grpc: bool,
+) -> Option<Problem> {
     let fields = request.headers.len();
     // gRPC's metadata may have odd names.
     let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
@@ -112,7 +125,7 @@ fn clean(snapshot: &Snapshot, request: &mut Parts, believed: bool, grpc: bool) -
         // Over HTTP/2 only gRPC needs it: its services refuse whoever cannot read trailers.
         te: grpc || request.version != Version::HTTP_2,
     };
-    let odd = headers::strip(&mut request.headers, &snapshot.identity, passing);
+    let odd = headers::strip(&mut request.headers, &snapshot.identity, passing, present);
     if odd > 0 {
         snapshot.metrics.odd_headers.add(odd);
     }
@@ -128,7 +141,7 @@ fn clean(snapshot: &Snapshot, request: &mut Parts, believed: bool, grpc: bool) -
 
 fn refusal(
     request: &Parts,
-    host: &Result<host::Host, &'static str>,
+    host: &Result<Rc<host::Host>, &'static str>,
     path: &Result<CanonicalPath, portcullis_core::PathError>,
 ) -> Option<Problem> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {

@@ -16,7 +16,7 @@ struct AskedFor;
 
 /// True for a request of HTTP/1.1 behind which nothing is read before it is answered.
 pub fn is_awaited(headers: &HeaderMap) -> bool {
-    lists(headers, &UPGRADE, WEBSOCKET)
+    headers.keys().any(|name| *name == UPGRADE) && lists(headers, &UPGRADE, WEBSOCKET)
 }
 
 /// Marks a request that asks for one, before what is the connection's is gone. `is_empty`: it has no
@@ -24,15 +24,15 @@ pub fn is_awaited(headers: &HeaderMap) -> bool {
 pub fn mark(request: &mut Parts, is_empty: bool) {
     let asked_for = match request.version {
         Version::HTTP_2 => {
-            let protocol = request.extensions.get::<Protocol>().map(AsRef::as_ref);
-            let asked_for = request.method == Method::CONNECT && protocol == Some(WEBSOCKET);
+            let protocol = || request.extensions.get::<Protocol>().map(AsRef::as_ref);
+            let asked_for = request.method == Method::CONNECT && protocol() == Some(WEBSOCKET);
             if asked_for {
                 request.method = Method::GET;
             }
             asked_for
         }
         Version::HTTP_11 => {
-            request.method == Method::GET && is_empty && is_upgrade(&request.headers)
+            is_empty && request.method == Method::GET && is_upgrade(&request.headers)
         }
         _ => false,
     };

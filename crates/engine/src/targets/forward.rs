@@ -67,7 +67,6 @@ impl Forward {
             HostPlan::Keep => exchange.request.headers.get(HOST).cloned(),
             HostPlan::Name(name) => Some(name.clone()),
         };
-        let outer = location::Outer::of(exchange);
         // While the headers are here.
         let affinity = self.upstream.affinity(exchange);
         let affinity_there = self.fallback.as_ref().and_then(|it| it.affinity(exchange));
@@ -103,7 +102,7 @@ impl Forward {
         };
         if self.plan.rewrite_location {
             let prefix = self.plan.path.stripped();
-            location::rewrite(response.headers_mut(), upstream, &outer, prefix);
+            location::rewrite(response.headers_mut(), upstream, &exchange.outer, prefix);
         }
         Ok(response)
     }

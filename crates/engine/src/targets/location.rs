@@ -3,27 +3,8 @@
 
 use http::HeaderMap;
 use http::header::{CONTENT_LOCATION, HeaderValue, LOCATION};
-use portcullis_core::Exchange;
+use portcullis_core::Outer;
 use portcullis_upstream::Upstream;
-
-use crate::open::forwarded::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
-
-/// The gateway's own address, as this client used it.
-pub struct Outer {
-    proto: Option<HeaderValue>,
-    host: Option<HeaderValue>,
-}
-
-impl Outer {
-    /// What `X-Forwarded-Proto` and `-Host` say; the door has set both.
-    pub fn of(exchange: &Exchange) -> Self {
-        let headers = &exchange.request.headers;
-        Self {
-            proto: headers.get(X_FORWARDED_PROTO).cloned(),
-            host: headers.get(X_FORWARDED_HOST).cloned(),
-        }
-    }
-}
 
 /// Rewrites both headers. `stripped` is the prefix that was cut off the client's path: it comes back
 /// in front of a path of the upstream.
@@ -33,6 +14,9 @@ pub fn rewrite(
     outer: &Outer,
     stripped: Option<&str>,
 ) {
+    if !headers.keys().any(|name| *name == LOCATION || *name == CONTENT_LOCATION) {
+        return; // as most answers
+    }
     for name in [LOCATION, CONTENT_LOCATION] {
         let Some(value) = headers.get(&name).and_then(|value| value.to_str().ok()) else {
             continue;
@@ -63,7 +47,7 @@ fn turn_outward(
     if !is_ours(authority) {
         return None;
     }
-    let proto = outer.proto.as_ref()?.to_str().ok()?;
+    let proto = outer.proto.to_str().ok()?;
     let host = outer.host.as_ref()?.to_str().ok()?;
     Some(format!("{proto}://{host}{prefix}{path}"))
 }
@@ -74,7 +58,7 @@ mod tests {
 
     fn turned(value: &str, stripped: Option<&str>) -> Option<String> {
         let outer = Outer {
-            proto: Some(HeaderValue::from_static("https")),
+            proto: HeaderValue::from_static("https"),
             host: Some(HeaderValue::from_static("shop.example")),
         };
         turn_outward(value, |authority| authority == "10.0.0.7:8102", &outer, stripped)

@@ -1,11 +1,15 @@
 //! The head of an answer: parsed, interim answers skipped, and how its body is framed (RFC 9112
 //! section 6.3). What can be read in two ways is no answer.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
-use http::header::TRANSFER_ENCODING;
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use http::{Method, StatusCode};
 use portcullis_core::headers::lists;
+use smallvec::SmallVec;
 
 use super::Bad;
 use super::answer::{Chunk, Framing};
@@ -14,6 +18,9 @@ use crate::request;
 /// An answer's head may have this many bytes and fields.
 const HEAD_LIMIT: usize = 64 * 1024;
 const FIELDS: usize = 100;
+/// Room for what the gateway adds to an answer. hyper takes the map of one answer for the next request of
+/// the connection, to which more is added.
+const ADDED: usize = 7;
 /// More interim answers than this are no answer.
 const INTERIM: u8 = 16;
 
@@ -41,14 +48,14 @@ impl Heads {
         request: &request::Head,
     ) -> Result<Option<Head>, Bad> {
         loop {
-            let Some((length, status, minor)) = measure(input)? else { return Ok(None) };
-            let bytes = input.split_to(length).freeze();
-            match status.as_u16() {
+            let Some(measured) = measure(input)? else { return Ok(None) };
+            let bytes = input.split_to(measured.length).freeze();
+            match measured.status.as_u16() {
                 101 => {
                     let Some(handshake) = &request.websocket else {
                         return Err(Bad::new("101 without having been asked to switch"));
                     };
-                    let head = read(&bytes, status, minor, &request.method)?;
+                    let head = read(&bytes, &measured, &request.method)?;
                     handshake.check(&head.headers)?;
                     return Ok(Some(Head { framing: Framing::Ended, keep_alive: false, ..head }));
                 }
@@ -58,14 +65,22 @@ impl Heads {
                         return Err(Bad::new("too many interim answers"));
                     }
                 }
-                _ => return read(&bytes, status, minor, &request.method).map(Some),
+                _ => return read(&bytes, &measured, &request.method).map(Some),
             }
         }
     }
 }
 
-/// The length of the first head in the bytes, its status and its minor version.
-fn measure(input: &[u8]) -> Result<Option<(usize, StatusCode, u8)>, Bad> {
+/// What was found out about the first head in some bytes.
+struct Measured {
+    length: usize,
+    status: StatusCode,
+    minor: u8,
+    /// Where the names and values of its fields stand.
+    fields: SmallVec<[(Range<usize>, Range<usize>); 16]>,
+}
+
+fn measure(input: &[u8]) -> Result<Option<Measured>, Bad> {
     if input.is_empty() {
         return Ok(None);
     }
@@ -82,87 +97,117 @@ fn measure(input: &[u8]) -> Result<Option<(usize, StatusCode, u8)>, Bad> {
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| Bad::new("its status is no number from 100 to 999"))?;
-    Ok(Some((length, status, answer.version.unwrap_or(1))))
+    let at = |part: &[u8]| {
+        let start = part.as_ptr().addr() - input.as_ptr().addr();
+        start..start + part.len()
+    };
+    let fields = answer.headers.iter().map(|field| (at(field.name.as_bytes()), at(field.value)));
+    Ok(Some(Measured {
+        length,
+        status,
+        minor: answer.version.unwrap_or(1),
+        fields: fields.collect(),
+    }))
 }
 
-/// Reads a head that is known to be whole. Names and values are parts of its bytes, not copies.
-fn read(bytes: &Bytes, status: StatusCode, minor: u8, method: &Method) -> Result<Head, Bad> {
-    let mut fields = [const { std::mem::MaybeUninit::uninit() }; FIELDS];
-    let mut answer = httparse::Response::new(&mut []);
-    let _ = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut answer, bytes, &mut fields)
-        .map_err(|error| Bad::new(error.to_string()))?;
-    let mut headers = HeaderMap::with_capacity(answer.headers.len());
-    for field in answer.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        match (name, value) {
-            (Ok(name), Ok(value)) => drop(headers.append(name, value)),
-            _ => return Err(Bad::new(format!("the field {} is malformed", field.name))),
-        }
+/// Reads a head that is known to be whole. Values are parts of its bytes, not copies.
+fn read(bytes: &Bytes, measured: &Measured, method: &Method) -> Result<Head, Bad> {
+    let &Measured { status, minor, ref fields, .. } = measured;
+    let mut headers = HeaderMap::with_capacity(fields.len() + ADDED);
+    let mut about = About::default();
+    for (name, value) in fields {
+        let name = bytes.get(name.clone()).unwrap_or_default();
+        let field = HeaderName::from_bytes(name).ok();
+        let value = HeaderValue::from_maybe_shared(bytes.slice(value.clone())).ok();
+        let Some((name, value)) = field.zip(value) else {
+            let name = String::from_utf8_lossy(name);
+            return Err(Bad::new(format!("the field {name} is malformed")));
+        };
+        about.note(&name, &value)?;
+        headers.append(name, value);
     }
-    let keep_alive = keeps_alive(&headers, minor);
-    let framing = framing(&headers, status, minor, method)?;
-    // A length beside a transfer encoding does not count, and whoever sends both may mean another end
-    // than we do (RFC 9112 section 6.3).
-    let is_doubtful =
-        headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    let keep_alive = keep_alive && framing != Framing::UntilClose && !is_doubtful;
+    let framing = about.framing(status, minor, method)?;
+    let mut keep_alive = framing != Framing::UntilClose && keeps_alive(&headers, &about, minor);
+    match about.length {
+        // RFC 9112 section 6.3: a length beside a transfer encoding does not count, and whoever sends
+        // both may mean another end than we do.
+        Some(_) if about.codings > 0 => {
+            headers.remove(CONTENT_LENGTH);
+            keep_alive = false;
+        }
+        // Several equal ones are allowed on the wire (RFC 9110 section 8.6), and not passed on.
+        Some(length) if !about.is_plain => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        _ => {}
+    }
     Ok(Head { status, headers, framing, keep_alive })
 }
 
-fn keeps_alive(headers: &HeaderMap, minor: u8) -> bool {
-    if !headers.contains_key(CONNECTION) {
-        return minor == 1;
-    }
-    match minor {
-        1 => !lists(headers, &CONNECTION, b"close"),
-        _ => lists(headers, &CONNECTION, b"keep-alive"),
-    }
+/// What a head says about its message and its connection.
+#[derive(Default)]
+struct About {
+    /// The one length that all `Content-Length`s agree on.
+    length: Option<u64>,
+    /// It is said once, and by digits only.
+    is_plain: bool,
+    /// How many `Transfer-Encoding`s there are, and whether the last is exactly `chunked`.
+    codings: usize,
+    is_chunked: bool,
+    /// There is a `Connection`.
+    has_options: bool,
 }
 
-fn framing(
-    headers: &HeaderMap,
-    status: StatusCode,
-    minor: u8,
-    method: &Method,
-) -> Result<Framing, Bad> {
-    let length = length(headers)?;
-    let coded = headers.contains_key(TRANSFER_ENCODING);
-    if coded {
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        let only = (codings.next(), codings.next());
-        let chunked =
-            |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-        if !matches!(only, (Some(one), None) if chunked(one)) || minor == 0 {
+impl About {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Bad> {
+        if *name == CONTENT_LENGTH {
+            self.is_plain =
+                self.length.is_none() && value.as_bytes().iter().all(u8::is_ascii_digit);
+            for one in value.as_bytes().split(|byte| *byte == b',') {
+                let one = number(one.trim_ascii());
+                let one = one.ok_or_else(|| Bad::new("its Content-Length is no number"))?;
+                if self.length.replace(one).is_some_and(|before| before != one) {
+                    return Err(Bad::new("its Content-Lengths differ"));
+                }
+            }
+        } else if *name == TRANSFER_ENCODING {
+            self.codings += 1;
+            self.is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        } else if *name == CONNECTION {
+            self.has_options = true;
+        }
+        Ok(())
+    }
+
+    fn framing(&self, status: StatusCode, minor: u8, method: &Method) -> Result<Framing, Bad> {
+        let is_coded = self.codings > 0;
+        if is_coded && !(self.is_chunked && self.codings == 1 && minor == 1) {
             return Err(Bad::new("its Transfer-Encoding is not exactly `chunked`"));
         }
+        Ok(match self.length {
+            _ if *method == Method::HEAD => Framing::Ended,
+            _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => {
+                Framing::Ended
+            }
+            _ if is_coded => Framing::Chunked(Chunk::Size),
+            Some(0) => Framing::Ended,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
+        })
     }
-    Ok(match length {
-        _ if *method == Method::HEAD => Framing::Ended,
-        _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => Framing::Ended,
-        _ if coded => Framing::Chunked(Chunk::Size),
-        Some(0) => Framing::Ended,
-        Some(length) => Framing::Length(length),
-        None => Framing::UntilClose,
-    })
 }
 
-/// The one length that all `Content-Length`s agree on.
-fn length(headers: &HeaderMap) -> Result<Option<u64>, Bad> {
-    let mut length = None;
-    for value in headers.get_all(CONTENT_LENGTH) {
-        for one in value.as_bytes().split(|byte| *byte == b',') {
-            let text = std::str::from_utf8(one.trim_ascii()).unwrap_or_default();
-            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            let one = text.parse::<u64>().ok().filter(|_| digits);
-            let one = one.ok_or_else(|| Bad::new("its Content-Length is no number"))?;
-            if length.replace(one).is_some_and(|before| before != one) {
-                return Err(Bad::new("its Content-Lengths differ"));
-            }
-        }
+/// Digits only: a sign would be parsed as well.
+fn number(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    text.parse().ok().filter(|_| digits.iter().all(u8::is_ascii_digit))
+}
+
+fn keeps_alive(headers: &HeaderMap, about: &About, minor: u8) -> bool {
+    match minor {
+        1 => !(about.has_options && lists(headers, &CONNECTION, b"close")),
+        _ => about.has_options && lists(headers, &CONNECTION, b"keep-alive"),
     }
-    Ok(length)
 }
 
 #[cfg(test)]
@@ -192,6 +237,21 @@ mod tests {
         assert!(!old.keep_alive);
         let old = "HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n";
         assert!(take(old).unwrap().unwrap().keep_alive);
+    }
+
+    #[test]
+    fn at_most_one_length_is_passed_on() {
+        for (fields, left) in [
+            ("content-length: 5\r\n", Some("5")),
+            ("content-length: 5\r\ncontent-length: 5\r\n", Some("5")),
+            ("content-length: 5, 5\r\n", Some("5")),
+            ("content-length: 5\r\ntransfer-encoding: chunked\r\n", None),
+            ("transfer-encoding: chunked\r\ncontent-length: 5\r\n", None),
+        ] {
+            let head = take(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
+            let lengths: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(lengths, left.into_iter().collect::<Vec<_>>(), "{fields}");
+        }
     }
 
     #[test]
