@@ -157,14 +157,14 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         // One slot for all attempts: an answer that is to be asked for again still holds it.
         let slot = self.enter().await?;
         let mut tried = Tried::new();
-        let mut last = None;
+        let mut last: Option<Box<Ended>> = None;
         loop {
             let now = self.now.get();
             // The breaker first: what it refuses is not to take the trial of an endpoint.
             let permit = match self.upstream.breaker.as_ref().map(|it| it.admit(now)).transpose() {
                 Ok(permit) => permit,
                 // It opened between attempts: the last answer goes back.
-                Err(refused) => return last.map_or(Err(refused), Ended::into_result),
+                Err(refused) => return last.map_or(Err(refused), |last| last.into_result()),
             };
             let Some(picked) = self.choose(&tried, now) else { break };
             if let (true, Some(budget)) = (tried.is_empty(), &self.upstream.budget) {
@@ -188,13 +188,13 @@ impl<'d, C: Carrier> Delivery<'d, C> {
                 request.as_ref().and_then(|_| self.again(&ended, count(&tried), picked.on_trial));
             let Some(wait) = again else { return ended.into_result() };
             self.upstream.metrics.retried.inc();
-            last = Some(ended);
+            last = Some(Box::new(ended));
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
                 self.look_at_clock();
             }
         }
-        last.map_or_else(|| Err(self.upstream.nowhere()), Ended::into_result)
+        last.map_or_else(|| Err(self.upstream.nowhere()), |last| last.into_result())
     }
 
     /// A slot where there is a limit, perhaps after a wait.
@@ -222,54 +222,56 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         })
     }
 
-    /// One attempt, from its departure to its end in all books.
-    pub(crate) async fn once(
+    /// One attempt, from its departure to its end in all books. Not an `async fn`: its arguments would be
+    /// stored twice.
+    pub(crate) fn once(
         &self,
-        trial: Trial<'d>,
+        mut trial: Trial<'d>,
         slot: Option<Rc<Slot>>,
         request: &mut Option<Ready>,
         attempts: u32,
         nudge: Option<&Nudge>,
-    ) -> Ended {
-        let mut trial = trial;
+    ) -> impl Future<Output = Ended> {
         let (place, pool) = (trial.place, trial.pool);
-        let label = &pool.label;
-        if let Some(outgoing) = request.as_mut() {
-            if !self.how.keeps_host {
-                outgoing.host = pool.host.clone();
+        async move {
+            let label = &pool.label;
+            if let Some(outgoing) = request.as_mut() {
+                if !self.how.keeps_host {
+                    outgoing.host = pool.host.clone();
+                }
+                if let Some(deadline) = self.deadline.filter(|_| self.tells_deadline) {
+                    let pass = self.upstream.timeouts.pass_deadline;
+                    let clock = pass.then_some(&self.worker.clock);
+                    outgoing.told = deadline.told(&outgoing.head.headers, clock);
+                }
             }
-            if let Some(deadline) = self.deadline.filter(|_| self.tells_deadline) {
-                let pass = self.upstream.timeouts.pass_deadline;
-                let clock = pass.then_some(&self.worker.clock);
-                outgoing.told = deadline.told(&outgoing.head.headers, clock);
-            }
-        }
-        self.endpoint.replace(Some(Arc::clone(label)));
-        self.sends.set(self.sends.get() + 1);
-        let begun = self.now.get();
-        let wants_back = |status| self.asks_again(status, attempts, trial.on_trial);
-        let errand = Errand {
-            upstream: self.upstream,
-            place,
-            begun,
-            deadline: self.deadline,
-            sends: &self.sends,
-            wants_back: &wants_back,
-            held: self.hold(place, slot),
-            nudge,
-        };
-        let carried = self.carrier.carry(errand, request).await;
-        let now = self.look_at_clock();
-        let nothing_sent = matches!(&carried, Err(lost) if lost.before_sending());
-        self.has_reached.set(self.has_reached.get() || !nothing_sent);
-        match carried {
-            Ok(response) => {
-                self.told(place, now.saturating_duration_since(begun), now);
-                Ended::Answered(self.judge(trial, label, response))
-            }
-            Err(lost) => {
-                trial.end(lost.outcome(), now, || format!("{label}: {}", lost.reason()));
-                Ended::Lost(lost, Arc::clone(label))
+            self.endpoint.replace(Some(Arc::clone(label)));
+            self.sends.set(self.sends.get() + 1);
+            let begun = self.now.get();
+            let wants_back = |status| self.asks_again(status, attempts, trial.on_trial);
+            let errand = Errand {
+                upstream: self.upstream,
+                place,
+                begun,
+                deadline: self.deadline,
+                sends: &self.sends,
+                wants_back: &wants_back,
+                held: self.hold(place, slot),
+                nudge,
+            };
+            let carried = self.carrier.carry(errand, request).await;
+            let now = self.look_at_clock();
+            let nothing_sent = matches!(&carried, Err(lost) if lost.before_sending());
+            self.has_reached.set(self.has_reached.get() || !nothing_sent);
+            match carried {
+                Ok(response) => {
+                    self.told(place, now.saturating_duration_since(begun), now);
+                    Ended::Answered(self.judge(trial, label, response))
+                }
+                Err(lost) => {
+                    trial.end(lost.outcome(), now, || format!("{label}: {}", lost.reason()));
+                    Ended::Lost(lost, Arc::clone(label))
+                }
             }
         }
     }

@@ -36,7 +36,7 @@ mod number;
 mod order;
 mod parse;
 mod pattern;
-mod plain;
+pub mod plain;
 mod plan;
 mod pointer;
 mod price;

@@ -5,7 +5,7 @@ const HIGHS: u64 = ONES << 7;
 
 /// How many bytes at the begin stand for themselves inside a JSON string: no quote, no backslash and no
 /// control character (RFC 8259 section 7). Looks at eight bytes at a time.
-pub(super) fn plain(bytes: &[u8]) -> usize {
+pub fn plain(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
         let found = special(u64::from_le_bytes(*word));

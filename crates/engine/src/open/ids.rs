@@ -40,7 +40,7 @@ pub fn assign(
 ) -> (Arc<str>, HeaderValue) {
     let given = present.request_id.then(|| headers.get(&X_REQUEST_ID)).flatten();
     let given = given.and_then(|value| Some((value, acceptable(value)?)));
-    let (id, value): (Arc<str>, _) = match given {
+    let (id, mut value): (Arc<str>, _) = match given {
         Some((value, text)) => (Arc::from(text), value.clone()),
         None => {
             let made: Arc<str> = make(time);
@@ -49,6 +49,8 @@ pub fn assign(
             (made, value)
         }
     };
+    // No other request has it: the table of HPACK is for what comes again (RFC 7541 section 6.2.3).
+    value.set_sensitive(true);
     let has_correlation_id =
         present.correlation_id && headers.get(&X_CORRELATION_ID).and_then(acceptable).is_some();
     if !has_correlation_id {

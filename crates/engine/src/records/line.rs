@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use portcullis_core::grpc::Rpc;
+use portcullis_core::mapping::plain::plain;
 use portcullis_core::record::{Event, Field};
 use portcullis_core::{Call, Origin, Record};
 
@@ -14,10 +15,16 @@ const USUAL: usize = 512;
 const TEXT_LIMIT: usize = 2048;
 
 /// Appends one line, newline included.
-pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bool) {
+pub fn write(
+    out: &mut Vec<u8>,
+    dial: &mut Dial,
+    record: &Record,
+    duration: Duration,
+    aborted: bool,
+) {
     out.reserve(USUAL);
     out.extend_from_slice(b"{\"time\":\"");
-    write_time(out, record.time);
+    dial.write(out, record.time);
     out.push(b'"');
     text(out, r#","id":"#, &record.request_id);
     if let Some(trace) = &record.trace_id {
@@ -143,18 +150,8 @@ fn number(out: &mut Vec<u8>, member: &str, value: u64) {
     digits(out, value);
 }
 
-fn digits(out: &mut Vec<u8>, mut value: u64) {
-    let mut buffer = [0; 20];
-    let mut used = 0;
-    for slot in buffer.iter_mut().rev() {
-        *slot = b'0' + u8::try_from(value % 10).unwrap_or(0);
-        value /= 10;
-        used += 1;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(buffer.get(buffer.len() - used..).unwrap_or_default());
+fn digits(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn address(out: &mut Vec<u8>, address: IpAddr) {
@@ -174,19 +171,13 @@ fn address(out: &mut Vec<u8>, address: IpAddr) {
 /// A JSON string, capped at [`TEXT_LIMIT`].
 fn string(out: &mut Vec<u8>, value: &str) {
     let value = cap(value);
-    if is_plain(value) {
+    if plain(value.as_bytes()) == value.len() {
         out.push(b'"');
         out.extend_from_slice(value.as_bytes());
         out.push(b'"');
     } else if serde_json::to_writer(&mut *out, value).is_err() {
         out.extend_from_slice(b"\"\"");
     }
-}
-
-/// True when nothing has to be escaped. Looks at every byte, so that it can look at many at once.
-fn is_plain(value: &str) -> bool {
-    let plain = |byte: u8| (byte >= 0x20) & (byte != b'"') & (byte != b'\\') & (byte != 0x7f);
-    value.bytes().fold(true, |all, byte| all & plain(byte))
 }
 
 fn cap(value: &str) -> &str {
@@ -217,18 +208,38 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-/// RFC 3339 in UTC with microseconds: `2026-11-24T09:18:38.000001Z`.
-pub fn write_time(out: &mut Vec<u8>, time: SystemTime) {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    pad(out, year, 4, b'-');
-    pad(out, month, 2, b'-');
-    pad(out, day, 2, b'T');
-    pad(out, second / 3600, 2, b':');
-    pad(out, second / 60 % 60, 2, b':');
-    pad(out, second % 60, 2, b'.');
-    pad(out, u64::from(since.subsec_micros()), 6, b'Z');
+/// Writes times as RFC 3339 in UTC with microseconds: `2026-11-24T09:18:38.000001Z`. Most lines are of the
+/// same second as the one before: its text is kept.
+#[derive(Default)]
+pub struct Dial {
+    /// Since 1970; the text is empty until there is one.
+    second: u64,
+    text: Vec<u8>,
+}
+
+impl Dial {
+    pub fn write(&mut self, out: &mut Vec<u8>, time: SystemTime) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.text.is_empty() || self.second != since.as_secs() {
+            self.turn(since.as_secs());
+        }
+        out.extend_from_slice(&self.text);
+        pad(out, since.subsec_micros().into(), 6, b'Z');
+    }
+
+    fn turn(&mut self, second: u64) {
+        let text = &mut self.text;
+        text.clear();
+        let (days, of_day) = (second / 86_400, second % 86_400);
+        let (year, month, day) = civil(days);
+        pad(text, year, 4, b'-');
+        pad(text, month, 2, b'-');
+        pad(text, day, 2, b'T');
+        pad(text, of_day / 3600, 2, b':');
+        pad(text, of_day / 60 % 60, 2, b':');
+        pad(text, of_day % 60, 2, b'.');
+        self.second = second;
+    }
 }
 
 fn pad(out: &mut Vec<u8>, value: u64, width: usize, after: u8) {
@@ -258,18 +269,21 @@ fn civil(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
 
-    fn time(seconds: u64, micros: u32) -> String {
+    fn time(dial: &mut Dial, seconds: u64, micros: u32) -> String {
         let mut out = Vec::new();
-        write_time(&mut out, UNIX_EPOCH + Duration::new(seconds, micros * 1000));
+        dial.write(&mut out, UNIX_EPOCH + Duration::new(seconds, micros * 1000));
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn times_are_rfc_3339() {
-        assert_eq!(time(0, 0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(time(951_782_400, 1), "2000-02-29T00:00:00.000001Z");
-        assert_eq!(time(1_795_511_918, 250), "2026-11-24T09:18:38.000250Z");
-        assert_eq!(time(4_102_444_799, 999_999), "2099-12-31T23:59:59.999999Z");
+        let dial = &mut Dial::default();
+        assert_eq!(time(dial, 0, 0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(time(dial, 951_782_400, 1), "2000-02-29T00:00:00.000001Z");
+        assert_eq!(time(dial, 1_795_511_918, 250), "2026-11-24T09:18:38.000250Z");
+        assert_eq!(time(dial, 1_795_511_918, 7), "2026-11-24T09:18:38.000007Z");
+        assert_eq!(time(dial, 4_102_444_799, 999_999), "2099-12-31T23:59:59.999999Z");
+        assert_eq!(time(dial, 951_782_400, 1), "2000-02-29T00:00:00.000001Z");
     }
 
     #[test]
@@ -282,15 +296,5 @@ mod tests {
         out.clear();
         string(&mut out, &"é".repeat(TEXT_LIMIT));
         assert!(out.len() <= TEXT_LIMIT + 2);
-    }
-
-    #[test]
-    fn numbers() {
-        let mut out = Vec::new();
-        for value in [0, 7, 10, u64::MAX] {
-            digits(&mut out, value);
-            out.push(b' ');
-        }
-        assert_eq!(out, b"0 7 10 18446744073709551615 ");
     }
 }

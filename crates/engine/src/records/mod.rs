@@ -43,6 +43,7 @@ struct State {
     bytes: Vec<u8>,
     lines: u64,
     armed: bool,
+    dial: line::Dial,
 }
 
 impl AccessLog {
@@ -57,14 +58,15 @@ impl AccessLog {
     /// Writes one exchange down, in this worker's batch.
     pub fn write(&self, worker: &Rc<Worker>, record: &Record, duration: Duration, aborted: bool) {
         let batch = self.batch(worker);
-        let mut state = batch.state.borrow_mut();
+        let state = &mut *batch.state.borrow_mut();
+        let (bytes, dial) = (&mut state.bytes, &mut state.dial);
         match self.format {
-            Format::Json => line::write(&mut state.bytes, record, duration, aborted),
-            Format::Text => text::write(&mut state.bytes, record, duration, aborted),
+            Format::Json => line::write(bytes, dial, record, duration, aborted),
+            Format::Text => text::write(bytes, dial, record, duration, aborted),
         }
         state.lines += 1;
         if state.bytes.len() >= BATCH {
-            batch.flush(&mut state);
+            batch.flush(state);
         } else if !state.armed {
             state.armed = true;
             let batch = Rc::clone(&batch);

@@ -6,11 +6,17 @@ use std::time::Duration;
 
 use portcullis_core::Record;
 
-use super::line::{micros, write_time};
+use super::line::{Dial, micros};
 
 /// Appends one line, newline included.
-pub fn write(out: &mut Vec<u8>, record: &Record, duration: Duration, aborted: bool) {
-    write_time(out, record.time);
+pub fn write(
+    out: &mut Vec<u8>,
+    dial: &mut Dial,
+    record: &Record,
+    duration: Duration,
+    aborted: bool,
+) {
+    dial.write(out, record.time);
     let colour = match record.status {
         0..=299 => 32,
         300..=399 => 36,

@@ -137,7 +137,14 @@ impl Forward {
     /// What is asked for: canonical again after every rewrite, so that what was checked is what is
     /// sent (what is left of a canonical path behind a prefix always is). The client's query passes.
     fn path_and_query(&self, exchange: &Exchange) -> Result<PathAndQuery, Problem> {
-        let query = exchange.request.uri.query();
+        let uri = &exchange.request.uri;
+        if let (PathPlan::Same, Some(own)) = (&self.plan.path, uri.path_and_query())
+            && let Some(query) = own.as_str().strip_prefix(exchange.path.as_str())
+            && (query.is_empty() || query.starts_with('?'))
+        {
+            return Ok(own.clone()); // it was canonical as it came
+        }
+        let query = uri.query();
         let mut text = match &self.plan.path {
             PathPlan::Same => exchange.path.as_str().to_owned(),
             PathPlan::Strip(prefix) => strip(exchange.path.as_str(), prefix).to_owned(),
