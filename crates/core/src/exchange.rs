@@ -151,7 +151,7 @@ pub struct Exchange {
     pub buffer_limit: u64,
     pub record: Record,
     /// Headers that policies want on the answer, whatever it becomes.
-    pub answer_headers: SmallVec<[(HeaderName, HeaderValue); 8]>,
+    pub answer_headers: Vec<(HeaderName, HeaderValue)>,
     guards: Vec<Box<dyn Any>>,
 }
 
@@ -183,7 +183,7 @@ impl Exchange {
             needs_no_token: false,
             buffer_limit,
             record,
-            answer_headers: SmallVec::new(),
+            answer_headers: Vec::new(),
             guards: Vec::new(),
         }
     }

@@ -155,7 +155,7 @@ pub struct Record {
     pub bytes_out: u64,
     /// Who or what ended a tunnel.
     pub ended: Option<&'static str>,
-    pub failure: Option<Failure>,
+    pub failure: Option<Box<Failure>>,
     pub calls: SmallVec<[Call; 1]>,
     pub events: Vec<Event>,
 }
@@ -196,11 +196,11 @@ impl Record {
     }
 
     pub fn fail(&mut self, problem: &Problem) {
-        self.failure = Some(Failure {
+        self.failure = Some(Box::new(Failure {
             code: problem.code().name,
             origin: problem.origin(),
             detail: problem.detail().to_owned(),
             private: problem.private_detail().to_owned(),
-        });
+        }));
     }
 }

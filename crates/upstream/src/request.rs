@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::too_large;
@@ -37,8 +37,7 @@ pub struct Outbound {
 /// Whatever of these a request still has, it does not go to an endpoint: framing is written here,
 /// `Expect` was answered by the gateway, and the rest belongs to one connection only.
 fn is_not_sent(name: &str) -> bool {
-    name != "te" && headers::is_hop_by_hop(name)
-        || matches!(name, "content-length" | "expect" | "host")
+    name != "te" && headers::is_hop_by_hop(name) || matches!(name, "content-length" | "expect")
 }
 
 /// A request that is ready to go. On the heap, because it is handed on many times until it is sent.
@@ -104,11 +103,17 @@ impl Request {
 pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
     let Outbound { method, path_and_query, mut headers, host, body, websocket, .. } = outbound;
     fits(&body)?;
-    headers::remove_where(&mut headers, is_not_sent);
-    let (mut has_te, mut cookies) = (false, 0);
-    for name in headers.iter().map(|(name, _)| name) {
-        has_te |= *name == TE;
-        cookies += usize::from(*name == COOKIE);
+    headers.remove(HOST);
+    let (mut has_te, mut cookies, mut has_unsendable) = (false, 0, false);
+    for (name, _) in &headers {
+        match name.as_str() {
+            "te" => has_te = true,
+            "cookie" => cookies += 1,
+            name => has_unsendable |= is_not_sent(name),
+        }
+    }
+    if has_unsendable {
+        headers::remove_where(&mut headers, is_not_sent);
     }
     if has_te {
         headers.insert(CONNECTION, HeaderValue::from_static("te")); // RFC 9110 section 10.1.4
@@ -291,6 +296,8 @@ impl http_body::Body for Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use http::header::TE;
+
     use super::*;
 
     fn written(method: Method, headers: &[(&str, &str)], body: Body) -> Ready {

@@ -13,6 +13,12 @@ pub fn plain(bytes: &[u8]) -> usize {
             return 8 * at + found.trailing_zeros() as usize / 8;
         }
     }
+    // The rest at once, with bytes that were looked at already.
+    if let Some(last) = bytes.last_chunk::<8>()
+        && special(u64::from_le_bytes(*last)) == 0
+    {
+        return bytes.len();
+    }
     let is_special = |byte: &u8| *byte < b' ' || matches!(byte, b'"' | b'\\');
     let rest_plain = rest.iter().position(is_special).unwrap_or(rest.len());
     8 * words.len() + rest_plain

@@ -105,6 +105,7 @@ pub fn announce<'a>(
         }
         headers.retain(|(name, _)| ![LIMIT, REMAINING, RESET].contains(name));
     } else {
+        headers.reserve(5);
         headers.push((POLICY, policy));
         if let Ok(state) = state {
             headers.push((STATE, state));
@@ -127,11 +128,7 @@ fn join<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderV
     HeaderValue::from_bytes(&all?).ok()
 }
 
-fn extend(
-    headers: &mut smallvec::SmallVec<[(HeaderName, HeaderValue); 8]>,
-    name: &HeaderName,
-    value: HeaderValue,
-) {
+fn extend(headers: &mut [(HeaderName, HeaderValue)], name: &HeaderName, value: HeaderValue) {
     for (known, list) in headers.iter_mut() {
         if known == name
             && let Some(joined) = join([&*list, &value].into_iter())

@@ -97,9 +97,10 @@ fn measure(input: &[u8]) -> Result<Option<Measured>, Bad> {
     };
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| Bad::new("its status is no number from 100 to 999"))?;
+    // An empty part may stand anywhere.
     let at = |part: &[u8]| {
-        let start = part.as_ptr().addr() - input.as_ptr().addr();
-        start..start + part.len()
+        let start = part.as_ptr().addr().checked_sub(input.as_ptr().addr());
+        start.filter(|_| !part.is_empty()).map_or(0..0, |start| start..start + part.len())
     };
     let fields = answer.headers.iter().map(|field| (at(field.name.as_bytes()), at(field.value)));
     Ok(Some(Measured {
@@ -123,8 +124,9 @@ fn read(bytes: &Bytes, measured: &Measured, method: &Method) -> Result<Head, Bad
             let name = String::from_utf8_lossy(name);
             return Err(Bad::new(format!("the field {name} is malformed")));
         };
-        about.note(&name, &value)?;
-        headers.append(name, value);
+        if about.note(&name, &value)? {
+            headers.append(name, value);
+        }
     }
     let framing = about.framing(status, minor, method)?;
     let mut keep_alive = framing != Framing::UntilClose && keeps_alive(&headers, &about, minor);
@@ -154,12 +156,14 @@ struct About {
     /// How many `Transfer-Encoding`s there are, and whether the last is exactly `chunked`.
     codings: usize,
     is_chunked: bool,
-    /// There is a `Connection`.
+    /// `Connection` says no more than that it is kept, as it does most often; or something else as well.
+    says_kept: bool,
     has_options: bool,
 }
 
 impl About {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Bad> {
+    /// Whether it belongs to the answer's headers.
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<bool, Bad> {
         if *name == CONTENT_LENGTH {
             self.is_plain =
                 self.length.is_none() && value.as_bytes().iter().all(u8::is_ascii_digit);
@@ -174,9 +178,12 @@ impl About {
             self.codings += 1;
             self.is_chunked = value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
         } else if *name == CONNECTION {
-            self.has_options = true;
+            let is_kept = value.as_bytes().eq_ignore_ascii_case(b"keep-alive");
+            self.says_kept |= is_kept;
+            self.has_options |= !is_kept;
+            return Ok(!is_kept);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn framing(&self, status: StatusCode, minor: u8, method: &Method) -> Result<Framing, Bad> {
@@ -206,7 +213,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 fn keeps_alive(headers: &HeaderMap, about: &About, minor: u8) -> bool {
     match minor {
         1 => !(about.has_options && lists(headers, &CONNECTION, b"close")),
-        _ => about.has_options && lists(headers, &CONNECTION, b"keep-alive"),
+        _ => about.says_kept || about.has_options && lists(headers, &CONNECTION, b"keep-alive"),
     }
 }
 
