@@ -38,12 +38,14 @@ async fn answer(
         Err(verdict) => return settle(exchange, verdict),
     };
     let mut reached = 0;
-    let mut response = match enter(route, exchange, &mut reached).await {
-        Ok(None) => match route.target.answer(exchange, route).await {
+    // `if let` and not `match`: what the policies said is not carried along while the target answers.
+    let mut response = if let Some(decided) = enter(route, exchange, &mut reached).await {
+        settle(exchange, decided)
+    } else {
+        match route.target.answer(exchange, route).await {
             Ok(response) => response,
             Err(problem) => close::problem(exchange, &problem),
-        },
-        decided => settle(exchange, decided),
+        }
     };
     for applied in route.policies.iter().take(reached).rev() {
         let verdict = match applied.policy.on_response(exchange, &mut response) {
@@ -60,7 +62,7 @@ async fn answer(
 }
 
 /// The policies on the way in, until one of them decides. `reached` counts those that were asked.
-async fn enter(route: &Route, exchange: &mut Exchange, reached: &mut usize) -> Verdict {
+async fn enter(route: &Route, exchange: &mut Exchange, reached: &mut usize) -> Option<Verdict> {
     for applied in &route.policies {
         *reached += 1;
         let verdict = match applied.policy.on_request(exchange) {
@@ -70,10 +72,10 @@ async fn enter(route: &Route, exchange: &mut Exchange, reached: &mut usize) -> V
             Step::Wait(future) => future.await,
         };
         if !matches!(verdict, Ok(None)) {
-            return verdict;
+            return Some(verdict);
         }
     }
-    Ok(None)
+    None
 }
 
 fn settle(exchange: &mut Exchange, verdict: Verdict) -> Response {

@@ -179,9 +179,10 @@ impl<'d, C: Carrier> Delivery<'d, C> {
                 let head = head.map(|request| Rc::clone(&request.head));
                 let mut first =
                     pin!(self.once(trial, slot.clone(), request, attempts, nudge.as_ref()));
-                match soon(first.as_mut(), nudge.as_ref()).await {
-                    Some(ended) => ended,
-                    None => Box::pin(self.race(first, head, &mut tried)).await,
+                if let Some(ended) = soon(first.as_mut(), nudge.as_ref()).await {
+                    ended
+                } else {
+                    Box::pin(self.race(first, head, &mut tried)).await
                 }
             };
             let again =
@@ -190,7 +191,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             self.upstream.metrics.retried.inc();
             last = Some(Box::new(ended));
             if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
+                Box::pin(tokio::time::sleep(wait)).await;
                 self.look_at_clock();
             }
         }
@@ -203,7 +204,9 @@ impl<'d, C: Carrier> Delivery<'d, C> {
         if let Some(slot) = overload.try_enter() {
             return Ok(Some(Rc::new(slot)));
         }
-        let entered = overload.enter(self.deadline.map(|deadline| deadline.left())).await;
+        // On the heap, as all that few requests need: the others do not carry it along.
+        let left = self.deadline.map(|deadline| deadline.left());
+        let entered = Box::pin(overload.enter(left)).await;
         self.look_at_clock();
         entered
             .map(|slot| Some(Rc::new(slot)))
