@@ -122,6 +122,7 @@ async fn http1_awake(
     let (mut too_slow, mut orderly, mut resting) = (false, false, None);
     loop {
         tokio::select! {
+            biased;
             ended = &mut connection => {
                 orderly = ended.is_ok();
                 break;
@@ -217,6 +218,7 @@ async fn http2(door: &Rc<Door>, line: &Rc<Line>, peer: Rc<Peer>, stream: Stream)
         }
         loop {
             tokio::select! {
+                biased;
                 _ = &mut connection => break None,
                 order = line.ordered() => match order {
                     Order::Rest => {}

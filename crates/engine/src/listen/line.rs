@@ -4,12 +4,13 @@
 //! takes too long, a connection that idles, a client that does not read or whose body drips.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use portcullis_core::Intake;
-use tokio::sync::Notify;
 
 use super::frames::{Allowance, Budget};
 use super::watched::Pulse;
@@ -65,7 +66,10 @@ pub struct Line {
     bodies: RefCell<Vec<Coming>>,
     seen: RefCell<Seen>,
     order: Cell<Option<Order>>,
-    wake: Notify,
+    /// The order was not heard yet.
+    is_news: Cell<bool>,
+    /// Who waits for an order: one at a time.
+    waker: RefCell<Option<Waker>>,
     /// Whether what came ends where a request ends.
     is_between: Cell<bool>,
     /// Only of HTTP/2.
@@ -146,7 +150,10 @@ impl Line {
     pub fn order(&self, order: Order) {
         if self.order.get() < Some(order) {
             self.order.set(Some(order));
-            self.wake.notify_one();
+            self.is_news.set(true);
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
         }
     }
 
@@ -155,14 +162,20 @@ impl Line {
         self.order.get() >= Some(Order::Flood)
     }
 
-    /// Waits for the next order.
-    pub async fn ordered(&self) -> Order {
-        loop {
-            self.wake.notified().await;
-            if let Some(order) = self.order.get() {
-                return order;
+    /// Waits for the next order. A connection listens at each of its turns: it has to cost next to nothing.
+    pub fn ordered(&self) -> impl Future<Output = Order> {
+        poll_fn(|cx| {
+            if self.is_news.take()
+                && let Some(order) = self.order.get()
+            {
+                return Poll::Ready(order);
             }
-        }
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 
     fn waits_for_head(&self) -> bool {
