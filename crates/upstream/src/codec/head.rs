@@ -103,11 +103,7 @@ fn read(bytes: &Bytes, status: StatusCode, minor: u8, method: &Method) -> Result
     }
     let keep_alive = keeps_alive(&headers, minor);
     let framing = framing(&headers, status, minor, method)?;
-    // A length beside a transfer encoding does not count, and whoever sends both may mean another end
-    // than we do (RFC 9112 section 6.3).
-    let is_doubtful =
-        headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    let keep_alive = keep_alive && framing != Framing::UntilClose && !is_doubtful;
+    let keep_alive = keep_alive && framing != Framing::UntilClose;
     Ok(Head { status, headers, framing, keep_alive })
 }
 
@@ -136,6 +132,10 @@ fn framing(
             |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
         if !matches!(only, (Some(one), None) if chunked(one)) || minor == 0 {
             return Err(Bad::new("its Transfer-Encoding is not exactly `chunked`"));
+        }
+        if length.is_some() {
+            // Whoever sends both may mean another end than we do (RFC 9112 section 6.3).
+            return Err(Bad::new("its length can be read in two ways"));
         }
     }
     Ok(match length {
@@ -186,8 +186,6 @@ mod tests {
         assert!(!framed("content-length: 5\r\nconnection: x, Close\r\n").unwrap().1);
         let chunked = framed("Transfer-Encoding: Chunked\r\n").unwrap();
         assert_eq!(chunked, (Framing::Chunked(Chunk::Size), true));
-        let both = framed("Transfer-Encoding: chunked\r\ncontent-length: 9\r\n").unwrap();
-        assert_eq!(both, (Framing::Chunked(Chunk::Size), false));
         let old = take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().unwrap();
         assert!(!old.keep_alive);
         let old = "HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n";
@@ -204,6 +202,8 @@ mod tests {
             "transfer-encoding: gzip, chunked\r\n",
             "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
             "transfer-encoding: identity\r\n",
+            "transfer-encoding: chunked\r\ncontent-length: 9\r\n",
+            "content-length: 9\r\ntransfer-encoding: chunked\r\n",
             "a b: c\r\n",
             "a: b\r\n c\r\n",
         ] {
