@@ -133,6 +133,7 @@ mod tests {
                         http::StatusCode::OK,
                     ))),
                     reads_request_late: false,
+                    has_grpc: false,
                     answers_preflights: false,
                 }),
             );

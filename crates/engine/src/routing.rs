@@ -48,6 +48,9 @@ pub fn find<'a>(snapshot: &'a Snapshot, exchange: &mut Exchange) -> Result<&'a R
     let params = params.map_err(Err)?;
     exchange.params = params;
     exchange.record.route = Some(Arc::clone(&route.name));
+    if route.has_grpc && exchange.record.rpc.is_some() {
+        exchange.body.release(); // a stream of messages: how long they get together says nothing
+    }
     Ok(route)
 }
 

@@ -36,6 +36,8 @@ pub struct Route {
     pub target: Target,
     /// A policy or target looks at the request's headers after they were sent on.
     pub reads_request_late: bool,
+    /// Services of gRPC may be behind it.
+    pub has_grpc: bool,
     /// Preflights of what it takes are looked up as what they announce.
     pub answers_preflights: bool,
 }
@@ -99,7 +101,7 @@ pub fn build(
     let routes: Vec<_> = plan
         .routes
         .iter()
-        .filter_map(|route| build_route(route, &upstreams, &mut build).map(Arc::new))
+        .filter_map(|route| build_route(&plan, route, &upstreams, &mut build).map(Arc::new))
         .collect();
     let policies = routes.iter().flat_map(|route| &route.policies);
     let limits = policies.flat_map(|applied| applied.policy.inspected());
@@ -140,6 +142,7 @@ pub fn build(
 }
 
 fn build_route(
+    all: &Plan,
     plan: &RoutePlan,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
     build: &mut Build<'_>,
@@ -152,7 +155,14 @@ fn build_route(
     let reads_request_late = policies.iter().any(|applied| applied.policy.reads_request_late());
     let target = Target::build(&plan.target, &plan.name, upstreams, build.metrics)?;
     let (name, answers_preflights) = (Arc::clone(&plan.name), plan.answers_preflights());
-    Some(Route { name, policies, target, reads_request_late, answers_preflights })
+    let has_grpc = has_grpc(all, plan);
+    Some(Route { name, policies, target, reads_request_late, has_grpc, answers_preflights })
+}
+
+/// gRPC needs HTTP/2.
+fn has_grpc(plan: &Plan, route: &RoutePlan) -> bool {
+    let is_h2 = |name: &&str| plan.upstreams.get(*name).is_some_and(UpstreamPlan::is_h2);
+    route.target.upstreams().iter().any(is_h2)
 }
 
 /// What is counted about every request, by route and status class, resolved at load.
@@ -175,7 +185,6 @@ struct RouteMetrics {
 
 impl RequestMetrics {
     fn new(metrics: &Metrics, plan: &Plan) -> Self {
-        let is_h2 = |name: &&str| plan.upstreams.get(*name).is_some_and(UpstreamPlan::is_h2);
         let grpc = |name: &str| Status::NAMES.map(|status| metrics.counter(&GRPC, &[name, status]));
         let route = |name: &str, has_grpc: bool, has_tunnels: bool| RouteMetrics {
             classes: ["1xx", "2xx", "3xx", "4xx", "5xx"]
@@ -185,9 +194,9 @@ impl RequestMetrics {
             grpc: has_grpc.then(|| grpc(name)),
             tunnels: has_tunnels.then(|| metrics.gauge(&TUNNELS, &[name])),
         };
-        let routes = plan.routes.iter().map(|plan| {
-            let has_grpc = plan.target.upstreams().iter().any(is_h2);
-            (Arc::clone(&plan.name), route(&plan.name, has_grpc, plan.target.has_websockets()))
+        let routes = plan.routes.iter().map(|it| {
+            let (has_grpc, has_tunnels) = (has_grpc(plan, it), it.target.has_websockets());
+            (Arc::clone(&it.name), route(&it.name, has_grpc, has_tunnels))
         });
         let unrouted = route("", plan.upstreams.values().any(UpstreamPlan::is_h2), false);
         let odd_headers = metrics.counter(&ODD_HEADERS, &[]);

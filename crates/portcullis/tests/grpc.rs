@@ -98,7 +98,8 @@ fn run(test: impl Future<Output = ()>) {
 #[test]
 fn calls_and_streams_pass_as_they_are() {
     run(async {
-        let house = House::open("breaker: { failures: 2 }", ALL, "").await;
+        let small = "bounds: { streamed_body: 1MiB }"; // which is not for streams
+        let house = House::open("breaker: { failures: 2 }", ALL, small).await;
         let wanted = [
             "get hello|header trailer",
             "chat ONE,TWO,THREE []",

@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{
+    CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER,
+};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::too_large;
@@ -128,9 +130,17 @@ pub(crate) fn write(outbound: Outbound, keep: u64) -> Result<Ready, Problem> {
         None => Framing::Chunked,
     };
     let host = host.unwrap_or(HeaderValue::from_static(""));
+    let body = Outgoing { announced: announced(&headers), ..Outgoing::new(body, keep) };
     let head = Rc::new(Head { method, path_and_query, headers, websocket });
     let told = Vec::new();
-    Ok(Box::new(Request { head, host, told, framing, body: Outgoing::new(body, keep) }))
+    Ok(Box::new(Request { head, host, told, framing, body }))
+}
+
+/// The trailers that may follow: those that the head names, since the door has looked at those names.
+fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(TRAILER).iter().map(HeaderValue::as_bytes);
+    let names = values.flat_map(|value| value.split(|byte| *byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
 }
 
 /// HTTP/2 lets a client send a cookie in pieces; HTTP/1.1 knows one field only (RFC 9113 section
@@ -167,6 +177,8 @@ pub(crate) struct Outgoing {
     limit: Option<u64>,
     /// How much of what is kept has gone out this time.
     gone: usize,
+    /// No other trailers go out.
+    announced: Vec<HeaderName>,
     /// Only of a body that is not in memory: nobody waits for the others.
     progress: Option<Rc<Progress>>,
 }
@@ -176,7 +188,18 @@ impl Outgoing {
         let in_memory = body.can_replay();
         let progress = (!in_memory && !body.is_end_stream()).then(Progress::new);
         let limit = (!in_memory).then_some(keep);
-        Self { body, kept: Some(SmallVec::new()), size: 0, limit, gone: 0, progress }
+        let (kept, announced) = (Some(SmallVec::new()), Vec::new());
+        Self { body, kept, size: 0, limit, gone: 0, announced, progress }
+    }
+
+    /// The frame without trailers that were not announced; `None` when nothing is left of it.
+    fn without_strangers(&self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let mut trailers = match frame.into_trailers() {
+            Ok(trailers) => trailers,
+            Err(frame) => return Some(frame),
+        };
+        headers::remove_where(&mut trailers, |name| !self.announced.iter().any(|it| it == name));
+        (!trailers.is_empty()).then(|| Frame::trailers(trailers))
     }
 
     /// Keeps up to so many bytes from now on.
@@ -272,6 +295,10 @@ impl http_body::Body for Outgoing {
         if let Some(progress) = &self.progress {
             progress.note(polled.is_pending());
         }
+        let polled = polled.map(|frame| match frame {
+            Some(Ok(frame)) => self.without_strangers(frame).map(Ok),
+            other => other,
+        });
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.keep(frame);
         }
@@ -356,6 +383,36 @@ mod tests {
         let mut outgoing = Outgoing::new(Body::full("abcd"), 0);
         outgoing.keep_up_to(0);
         assert_eq!((take(&mut outgoing), outgoing.rewind()), (4, true));
+    }
+
+    #[test]
+    fn only_announced_trailers_follow() {
+        struct Trailers(Option<HeaderMap>);
+        impl http_body::Body for Trailers {
+            type Data = Bytes;
+            type Error = BodyError;
+
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+                Poll::Ready(self.0.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+        }
+        let sent = |announced: &[(&str, &str)]| {
+            let names = ["x-sum", "x-user-id"].map(HeaderName::from_static);
+            let trailers = names.map(|name| (name, HeaderValue::from_static("1"))).into_iter();
+            let body = Body::stream(Trailers(Some(trailers.collect())));
+            let mut body = written(Method::POST, announced, body).body;
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(&mut context) else {
+                panic!("it waits")
+            };
+            frame.map(|frame| frame.unwrap().into_trailers().unwrap())
+        };
+        let told = sent(&[("trailer", "X-Other"), ("trailer", "x-more, X-Sum")]).unwrap();
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["x-sum"]);
+        assert_eq!((sent(&[]), sent(&[("trailer", "x-user")])), (None, None));
     }
 
     #[test]

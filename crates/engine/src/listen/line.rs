@@ -181,7 +181,8 @@ impl Line {
     fn waits_for_head(&self) -> bool {
         let begun = match self.budget() {
             Some(budget) => budget.borrow().waits_for_head(),
-            None => self.is_idle() && !self.is_quiet(),
+            // One may have begun while a request was under way.
+            None => self.is_idle() && !(self.is_quiet() && self.is_between.get()),
         };
         begun || self.is_new()
     }

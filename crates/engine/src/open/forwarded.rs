@@ -17,6 +17,11 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// True for what [`apply`] writes: whatever a client says under these names, upstreams get ours.
+pub fn is_told(name: &str) -> bool {
+    matches!(name, "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host")
+}
+
 /// Other names by which services learn an address or a path: from a stranger they are lies.
 pub fn is_hint(name: &str) -> bool {
     matches!(

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, TE, TRAILER};
 use portcullis_core::headers;
 
-use super::forwarded::is_hint;
+use super::forwarded::{is_hint, is_told};
 use super::present::Present;
 
 /// What may pass that does not by itself.
@@ -40,6 +40,7 @@ pub fn strip(
         is_odd
             || name == "expect"
             || (!passing.hints && is_hint(name))
+            || (passing.odd_names && is_alias(name))
             || (!passing.method_override && is_method_override(name))
             || identity.contains(name)
     });
@@ -47,7 +48,7 @@ pub fn strip(
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if present.trailer && headers.contains_key(TRAILER) {
-        announce(headers, identity);
+        announce(headers, identity, passing.odd_names);
     }
     odd.get()
 }
@@ -57,6 +58,17 @@ fn is_odd(name: &str) -> bool {
     !name.bytes().fold(true, |plain, byte| plain & (byte.is_ascii_alphanumeric() | (byte == b'-')))
 }
 
+/// What a service that reads CGI-style names would take for what only this gateway or a connection says.
+fn is_alias(name: &str) -> bool {
+    name.contains(['_', '.']) && {
+        let name = plain(name);
+        is_told(&name)
+            || is_hint(&name)
+            || headers::is_hop_by_hop(&name)
+            || name == "content-length"
+    }
+}
+
 /// Another method than the request's, under every alias.
 fn is_method_override(name: &str) -> bool {
     const NAMES: [&str; 3] = ["x-http-method", "x-method-override", "x-http-method-override"];
@@ -64,14 +76,17 @@ fn is_method_override(name: &str) -> bool {
     name.starts_with('x') && NAMES.iter().any(|one| one.bytes().eq(name.bytes().map(plain)))
 }
 
-/// Trailers that are announced travel on: none of them may say who asks, or frame a message.
-fn announce(headers: &mut HeaderMap, identity: &IdentityHeaders) {
+/// Trailers that are announced travel on: none of them may say who asks and from where, or frame a
+/// message.
+fn announce(headers: &mut HeaderMap, identity: &IdentityHeaders, odd_names: bool) {
     let values = headers.get_all(TRAILER).iter().filter_map(|value| value.to_str().ok());
     let names = values.flat_map(|value| value.split(',')).map(|name| name.trim().to_lowercase());
     let harmless = |name: &String| {
         !headers::is_hop_by_hop(name)
             && !matches!(name.as_str(), "" | "host" | "content-length" | "authorization" | "cookie")
+            && !is_told(name)
             && !is_hint(name)
+            && !(is_odd(name) && (!odd_names || is_alias(name)))
             && !is_method_override(name)
             && !identity.contains(name)
     };
@@ -162,6 +177,29 @@ mod tests {
             ("x_other", "kept"),
         ];
         assert_eq!(left(true, &headers), ["x-user-ident: kept", "x_other: kept"]);
+    }
+
+    #[test]
+    fn where_a_client_is_goes_under_every_alias() {
+        let headers = [
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded_proto", "https"),
+            ("x.forwarded.host", "evil"),
+            ("x_real_ip", "6.6.6.6"),
+            ("transfer_encoding", "chunked"),
+            ("content_length", "6"),
+            ("x_forwarded", "kept"),
+        ];
+        for believed in [false, true] {
+            assert_eq!(left(believed, &headers), ["x_forwarded: kept"]);
+        }
+        let trailers =
+            "X-Forwarded-For, x_forwarded_for, Forwarded, X-Forwarded-Proto, x_real_ip, x_a";
+        assert_eq!(left(true, &[("trailer", trailers)]), ["trailer: x_a"]);
+        let mut headers: HeaderMap =
+            [(TRAILER, HeaderValue::from_static("x_a, x-b"))].into_iter().collect();
+        strip_all(&mut headers, &IdentityHeaders::default(), NOTHING);
+        assert_eq!(headers[TRAILER], "x-b");
     }
 
     #[test]

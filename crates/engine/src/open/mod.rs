@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::header::{CONTENT_LENGTH, HOST, STRICT_TRANSPORT_SECURITY, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, Version};
 use hyper::body::{Body as _, Incoming};
 use portcullis_core::grpc::Rpc;
 use portcullis_core::{Body, CanonicalPath, Exchange, Peer, Problem, Record, Secure, Worker, mask};
@@ -37,6 +37,7 @@ pub fn open(
     let (mut parts, incoming) = request.into_parts();
     let time = worker.clock.wall();
     let present = Present::of(&parts.headers);
+    let malformed = if parts.version == Version::HTTP_2 { malformed(&parts, present) } else { None };
     if present.upgrade || parts.version == Version::HTTP_2 {
         websocket::mark(&mut parts, incoming.is_end_stream());
     }
@@ -61,10 +62,9 @@ pub fn open(
         forwarded::apply(&mut parts.headers, peer, &snapshot.trusted, believed, asked_for);
 
     let bounds = &snapshot.bounds;
-    // Its bodies are streams of messages: how long they get together says nothing.
-    let streamed = if rpc.is_some() { u64::MAX } else { bounds.streamed_body };
     let declared = present.content_length.then(|| declared_length(&parts.headers)).flatten();
-    let mut problem = refusal(&parts, &host, &path);
+    let mut problem = malformed.map(|why| Problem::new(&BAD_REQUEST, why));
+    problem = problem.or_else(|| refusal(&parts, &host, &path));
     if let (Some(secure), Ok(host)) = (secure, &host) {
         problem = problem.or_else(|| misdirected(secure, &host.name));
     }
@@ -96,7 +96,7 @@ pub fn open(
         events: Default::default(),
     };
     let path = path.unwrap_or_default();
-    let body = Body::incoming(incoming, streamed);
+    let body = Body::incoming(incoming, bounds.streamed_body);
     let (worker, peer) = (Rc::clone(worker), Rc::clone(peer));
     let buffered = bounds.buffered_body;
     let hsts = peer.secure.as_ref().and_then(|secure| secure.hsts.clone());
@@ -116,7 +116,8 @@ fn clean(
     grpc: bool,
 ) -> Option<Problem> {
     let fields = request.headers.len();
-    // gRPC's metadata may have odd names.
+    // gRPC's metadata may have odd names; its calls are all POST.
+    let grpc = grpc && request.method == Method::POST;
     let odd_names = if grpc { OddHeaderNames::Pass } else { snapshot.plan.odd_header_names };
     let passing = Passing {
         hints: believed,
@@ -137,6 +138,24 @@ fn clean(
         let detail = "a header's name has other characters than letters, digits and -";
         Problem::new(&BAD_REQUEST, detail)
     })
+}
+
+/// What HTTP/1.1 cannot say, or is refused there before it is read, and hyper takes over HTTP/2: services
+/// would read something else than policies did (RFC 9113 sections 8.2.1 and 8.3.1).
+fn malformed(request: &Parts, present: Present) -> Option<&'static str> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let has_edges = |value: &HeaderValue| {
+        let bytes = value.as_bytes();
+        is_blank(bytes.first()) || is_blank(bytes.last())
+    };
+    if request.headers.values().any(has_edges) {
+        return Some("a field's value begins or ends with a blank");
+    }
+    if present.content_length && request.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Some("there is more than one Content-Length");
+    }
+    let has_no_path = request.uri.path_and_query().is_some_and(|it| it.as_str().starts_with('?'));
+    has_no_path.then_some("the target has no path")
 }
 
 fn refusal(

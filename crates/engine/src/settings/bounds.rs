@@ -13,15 +13,18 @@ settings! {
         pub header_fields: Ranged<1, 4096> = "100",
         /// A request's or an answer's body that a policy reads.
         pub buffered_body: Bytes = "1MiB",
-        /// A request's body that passes, on routes without a `body_limit`. gRPC is exempt.
+        /// A request's body that passes, on routes without a `body_limit`. gRPC is exempt where an
+        /// upstream has `protocol: h2`.
         pub streamed_body: Bytes = "16MiB",
         /// From the first byte of a request's head, or the connection's begin, to its last.
         pub header_read: Duration = "10s",
-        /// Bytes of a request's body in a second, as far as somebody waits for them. gRPC is exempt.
+        /// Bytes of a request's body in a second, as far as somebody waits for them. gRPC is exempt
+        /// where an upstream has `protocol: h2`.
         pub body_rate: Bytes = "128B",
         /// How long a body may lag behind `body_rate`.
         pub body_stall: Duration = "20s",
-        /// From a request's head to the last byte of its body. gRPC is exempt.
+        /// From a request's head to the last byte of its body. gRPC is exempt where an upstream has
+        /// `protocol: h2`.
         pub body_read: Duration = "10m",
         /// How long a connection may rest between requests.
         pub idle: Duration = "60s",

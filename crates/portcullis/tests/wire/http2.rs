@@ -38,6 +38,8 @@ pub fn trials() -> Vec<Trial> {
 
 type Field<'f> = (&'f [u8], &'f [u8]);
 
+const NOTHING: Field<'_> = (b"content-length", b"0");
+
 /// A head that is no request, and what becomes of it.
 struct Malformed {
     what: &'static str,
@@ -134,6 +136,10 @@ fn refused() -> Vec<Malformed> {
         case("a star for a path", bad, get("*", &[])),
         case("an encoded slash", bad, get("/a%2Fb", &[])),
         case("two slashes", bad, get("/a//b", &[])),
+        case("a query for a path", bad, get("?x", &[])),
+        case("a value that begins with a space", bad, get("/", &[(b"x", b" y")])),
+        case("a value that ends with a tab", bad, get("/", &[(b"x", b"y\t")])),
+        case("the same length twice", bad, request(b"POST", "/", &[NOTHING, NOTHING])),
         case("TRACE", Outcome::Answered(405), request(b"TRACE", "/", &[])),
     ]
 }

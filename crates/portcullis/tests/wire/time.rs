@@ -18,6 +18,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("time: a client that takes nothing of its answer is let go", takes_nothing),
+        trial("time: a head that begins before an answer has its time, too", begins_early),
         trial(
             "files: when there are too many, who is there is served, and others come later",
             files,
@@ -46,6 +47,20 @@ async fn takes_nothing() -> Result<()> {
     let mut came = Vec::new();
     let _ = within(BOUND, "the connection's end", stream.read_to_end(&mut came)).await?;
     ensure!(came.len() < LARGE, "all of it came");
+    Ok(())
+}
+
+async fn begins_early() -> Result<()> {
+    let house = House::open(ROUTES, "bounds: { header_read: 300ms, idle: 10m }").await?;
+    let mut wire = Wire::new(TcpStream::connect(house.address).await?);
+    wire.write(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nX: ").await?;
+    for status in [200, 408] {
+        let head = within(BOUND, "an answer", wire.response()).await??.context("closed")?;
+        wire.response_body(&head, false).await?;
+        ensure!(head.status == status, "{} in place of {status}", head.status);
+    }
+    within(BOUND, "the connection's end", wire.closed()).await??;
+    ensure!(house.upstream.count() == 1);
     Ok(())
 }
 

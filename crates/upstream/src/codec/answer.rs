@@ -120,6 +120,9 @@ impl Chunk {
                 false => Err(Bad::new("a chunk is longer than it says")),
             };
         }
+        if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err(Bad::new("a chunk's size line has control characters"));
+        }
         let digits = line.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
         let text = std::str::from_utf8(digits).unwrap_or_default();
         let hex = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -227,6 +230,10 @@ mod tests {
             "\r\n",
             "-1\r\n",
             "fffffffffffffffff\r\n",
+            "3\r\r\nabc\r\n0\r\n\r\n",
+            "3\u{c}\r\nabc\r\n0\r\n\r\n",
+            "3;a\rb\r\nabc\r\n0\r\n\r\n",
+            "3;a\0\r\nabc\r\n0\r\n\r\n",
             "0\r\nX Y: z\r\n\r\n",
         ] {
             assert!(read(Framing::Chunked(Chunk::Size), text, 99).is_err(), "{text:?}");

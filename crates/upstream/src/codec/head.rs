@@ -129,20 +129,11 @@ fn read(bytes: &Bytes, measured: &Measured, method: &Method) -> Result<Head, Bad
         }
     }
     let framing = about.framing(status, minor, method)?;
-    let mut keep_alive = framing != Framing::UntilClose && keeps_alive(&headers, &about, minor);
-    match about.length {
-        // RFC 9112 section 6.3: a length beside a transfer encoding does not count, and whoever sends
-        // both may mean another end than we do.
-        Some(_) if about.codings > 0 => {
-            headers.remove(CONTENT_LENGTH);
-            keep_alive = false;
-        }
+    if let (Some(length), false) = (about.length, about.is_plain) {
         // Several equal ones are allowed on the wire (RFC 9110 section 8.6), and not passed on.
-        Some(length) if !about.is_plain => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        _ => {}
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
+    let keep_alive = framing != Framing::UntilClose && keeps_alive(&headers, &about, minor);
     Ok(Head { status, headers, framing, keep_alive })
 }
 
@@ -191,6 +182,10 @@ impl About {
         if is_coded && !(self.is_chunked && self.codings == 1 && minor == 1) {
             return Err(Bad::new("its Transfer-Encoding is not exactly `chunked`"));
         }
+        if is_coded && self.length.is_some() {
+            // Whoever sends both may mean another end than we do (RFC 9112 section 6.3).
+            return Err(Bad::new("its length can be read in two ways"));
+        }
         Ok(match self.length {
             _ if *method == Method::HEAD => Framing::Ended,
             _ if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => {
@@ -238,8 +233,6 @@ mod tests {
         assert!(!framed("content-length: 5\r\nconnection: x, Close\r\n").unwrap().1);
         let chunked = framed("Transfer-Encoding: Chunked\r\n").unwrap();
         assert_eq!(chunked, (Framing::Chunked(Chunk::Size), true));
-        let both = framed("Transfer-Encoding: chunked\r\ncontent-length: 9\r\n").unwrap();
-        assert_eq!(both, (Framing::Chunked(Chunk::Size), false));
         let old = take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").unwrap().unwrap();
         assert!(!old.keep_alive);
         let old = "HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n";
@@ -252,8 +245,7 @@ mod tests {
             ("content-length: 5\r\n", Some("5")),
             ("content-length: 5\r\ncontent-length: 5\r\n", Some("5")),
             ("content-length: 5, 5\r\n", Some("5")),
-            ("content-length: 5\r\ntransfer-encoding: chunked\r\n", None),
-            ("transfer-encoding: chunked\r\ncontent-length: 5\r\n", None),
+            ("transfer-encoding: chunked\r\n", None),
         ] {
             let head = take(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
             let lengths: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
@@ -271,6 +263,8 @@ mod tests {
             "transfer-encoding: gzip, chunked\r\n",
             "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
             "transfer-encoding: identity\r\n",
+            "transfer-encoding: chunked\r\ncontent-length: 9\r\n",
+            "content-length: 9\r\ntransfer-encoding: chunked\r\n",
             "a b: c\r\n",
             "a: b\r\n c\r\n",
         ] {

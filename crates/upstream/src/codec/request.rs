@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 use portcullis_core::BodyError;
 
@@ -128,14 +128,7 @@ impl Sending {
             };
         }
         self.before.extend_from_slice(b"0\r\n");
-        let announced = self.request.head.headers.get_all(TRAILER).iter();
-        let announced: Vec<&[u8]> = announced
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .collect();
-        let is_announced =
-            |name: &HeaderName| announced.iter().any(|one| one.eq_ignore_ascii_case(name.as_ref()));
-        for (name, value) in trailers.iter().flatten().filter(|(name, _)| is_announced(name)) {
+        for (name, value) in trailers.iter().flatten() {
             write_field(&mut self.before, name, value);
         }
         self.before.extend_from_slice(b"\r\n");

@@ -397,6 +397,9 @@ const TOKEN: [bool; 256] = {
 /// What hyper takes for a target, and no fragment. A path is looked at closely later; here it only
 /// has to be one.
 fn is_target(target: &[u8]) -> bool {
+    if !target.is_ascii() && std::str::from_utf8(target).is_err() {
+        return false;
+    }
     let never = |byte: u8| byte <= 0x20 || matches!(byte, b'<' | b'>' | b'#' | 0x7f);
     let query = memchr(b'?', target).unwrap_or(target.len());
     let (path, query) = target.split_at_checked(query).unwrap_or_default();

@@ -62,6 +62,8 @@ fn a_line_that_is_none_is_refused() {
     for version in ["HTTP/1.2", "http/1.1", "HTTP/2.0", "HTTP/1.10"] {
         assert!(refused(&format!("GET / {version}\r\n\r\n")).contains("version"), "{version}");
     }
+    let mut framing = Framing::new(LIMITS);
+    assert_eq!(framing.feed(b"GET /\xff HTTP/1.1\r\n"), 0, "hyper would refuse it without a word");
     for target in ["a b", "/<x>", "/\u{1}", "/`", "/#a", "/?\"", "x//", "http://[::1"] {
         let head = format!("GET {target} HTTP/1.1\r\n\r\n");
         assert!(matches!(fed(&head), (0, Some(Refusal::Malformed(_)))), "{target}");
@@ -155,9 +157,12 @@ proptest! {
     }
 
     #[test]
-    fn hyper_takes_every_target_that_passes(target in "/[ -~\u{80}-\u{ff}]{0,20}") {
-        if is_target(target.as_bytes()) {
-            prop_assert!(http::Uri::try_from(target.as_bytes()).is_ok(), "{}", target);
+    fn hyper_takes_every_target_that_passes(rest in "[ -~\u{80}-\u{ff}]{0,20}", bytes in any::<[u8; 3]>()) {
+        let whole = format!("/{rest}").into_bytes();
+        for target in [&[&whole, &bytes[..]].concat(), &whole] {
+            if is_target(target) {
+                prop_assert!(http::Uri::try_from(&target[..]).is_ok(), "{}", target.escape_ascii());
+            }
         }
     }
 }
