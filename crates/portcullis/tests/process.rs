@@ -168,7 +168,7 @@ fn clients_that_keep_their_connections_are_answered_to_the_end() {
 fn a_connection_rests_and_goes_on() {
     run(async {
         // A short patience, so that the gateway looks often.
-        let house = House::open("bounds: { idle: 3s, header_read: 400ms }").await;
+        let house = House::open("bounds: { idle: 4s, header_read: 3s }").await;
         let (address, admin) = (house.gateway.listener(0).unwrap(), house.gateway.admin().unwrap());
         let resting = async |count: u32| {
             let line = format!("portcullis_connections_resting{{listener=\"{address}\"}} {count}");
@@ -190,15 +190,15 @@ fn a_connection_rests_and_goes_on() {
             let body = wire.response_body(&head, false).await.unwrap();
             assert_eq!((head.status, &body.bytes[..]), (200, &b"answer"[..]));
         };
-        for _ in 0..2 {
-            answer(&mut connection).await;
-            resting(1).await;
-            connection.write(request).await.unwrap();
-        }
-        answer(&mut connection).await;
         answer(&mut waiting).await;
+        answer(&mut connection).await;
+        resting(1).await;
         waiting.write(&request[3..]).await.unwrap();
         answer(&mut waiting).await;
+        drop(waiting);
+        connection.write(request).await.unwrap();
+        answer(&mut connection).await;
+        resting(1).await;
         // At the end of its patience the gateway closes also what rests.
         connection.closed().await.unwrap();
         resting(0).await;
