@@ -118,9 +118,12 @@ impl House {
     fn age(&self) {
         let file = self.place.path().join("site.ocsp");
         let mut old = std::fs::read(&file).unwrap();
-        let is_time = |it: &[u8]| it[..14].iter().all(u8::is_ascii_digit) && it[14] == b'Z';
-        let times: Vec<_> = (0..old.len() - 14).filter(|at| is_time(&old[*at..at + 15])).collect();
-        old[times[2]..][..4].copy_from_slice(b"2001"); // when the next one comes
+        let is_time = |it: &[u8]| {
+            it.split_last().is_some_and(|(z, it)| *z == b'Z' && it.iter().all(u8::is_ascii_digit))
+        };
+        let mut times = old.windows(15).enumerate().filter(|(_, it)| is_time(it));
+        let (at, _) = times.nth(2).unwrap(); // when the next one comes
+        old.splice(at..at + 4, *b"2001");
         std::fs::write(&file, old).unwrap();
     }
 
