@@ -6,12 +6,14 @@ use std::fs;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use instant_acme::HttpClient;
 use portcullis_core::metrics::Counter;
 use portcullis_core::{Build, Clock, fingerprint};
 use portcullis_tls::{Facts, Identity};
 use tokio::sync::Notify;
 
 use crate::answers::Answers;
+use crate::errands::{self, Asked, Heard, Reach};
 use crate::order::{self, is_too_often, is_unknown_account};
 use crate::store::Store;
 use crate::{Failed, ORDERS, Wanted};
@@ -23,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60 * 60);
 /// The least pause after an authority said that it was asked too often.
 const TOO_OFTEN: Duration = Duration::from_secs(60 * 60);
+/// The longest pause that an authority may ask for (`Retry-After`).
+const LONGEST_ASKED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// When another process orders: it is done by then, or has failed.
 const OTHERS: Duration = Duration::from_secs(10);
 
@@ -33,6 +37,8 @@ pub struct Keeper {
     clock: Clock,
     wake: Arc<Notify>,
     outcomes: HashMap<String, [Counter; 2]>,
+    reach: Reach,
+    asked: Asked,
 }
 
 /// A host whose last orders failed.
@@ -66,6 +72,8 @@ impl Keeper {
                 clock: build.clock.clone(),
                 wake: Arc::default(),
                 outcomes: outcomes.collect(),
+                reach: Box::new(errands::reach),
+                asked: Asked::default(),
             });
             let (weak, wake) = (Arc::downgrade(&keeper), Arc::clone(&keeper.wake));
             build.task("certificates", move || keep(weak, wake));
@@ -77,8 +85,8 @@ impl Keeper {
     async fn attend(&self, host: &str, troubles: &mut HashMap<String, Trouble>) -> Duration {
         let trouble = troubles.get(host).copied();
         let now = self.clock.now();
-        if let Some(rest) = trouble.and_then(|it| it.again.checked_duration_since(now)) {
-            return rest;
+        if let Some(trouble) = trouble.filter(|it| it.again > now) {
+            return trouble.again.saturating_duration_since(now);
         }
         let rest = due(self.facts(host).as_ref(), host, self.clock.wall());
         if !rest.is_zero() {
@@ -110,7 +118,8 @@ impl Keeper {
                 count(false);
                 let failures = trouble.map_or(0, |it| it.failures).saturating_add(1);
                 let least = if is_too_often(&failed) { TOO_OFTEN } else { FIRST_PAUSE };
-                let pause = pause(failures).max(least);
+                let asked = self.asked.take().min(LONGEST_ASKED);
+                let pause = pause(failures).max(least).max(asked);
                 let error = failed.to_string();
                 tracing::warn!(host, error, again_in = ?pause, "cannot get a certificate");
                 let again = self.clock.now() + pause;
@@ -123,19 +132,42 @@ impl Keeper {
     /// Orders one and writes it. False: another process does.
     async fn order(&self, host: &str) -> Result<bool, Failed> {
         let Some(_lock) = self.store.lock()? else { return Ok(false) };
-        let Self { wanted, store, .. } = self;
+        let Self { wanted, store, asked, .. } = self;
+        asked.take(); // what was said long ago
         let ordered = async {
-            let account = order::account(wanted, store).await?;
+            let account = order::account(wanted, store, self.client()?).await?;
             order::order(&account, host, wanted, store).await
         };
         let mut outcome = ordered.await;
         if outcome.as_ref().is_err_and(is_unknown_account) {
             store.forget_account()?;
-            let account = order::account(wanted, store).await?;
+            let account = order::account(wanted, store, self.client()?).await?;
             outcome = order::order(&account, host, wanted, store).await;
         }
-        store.keep_certificate(host, &outcome?)?;
+        let (text, new) = outcome?;
+        let now = self.clock.wall();
+        let is_better = |old: Arc<Facts>| old.covers(host) && old.not_after > now;
+        if new.not_after <= now && self.facts(host).is_some_and(is_better) {
+            return Err(Failed::Over);
+        }
+        store.keep_certificate(host, &text)?;
         Ok(true)
+    }
+
+    /// Tells the authority whom to write to, if that is somebody else than before. What does not work now does with
+    /// the next order.
+    async fn introduce(&self) -> Result<(), Failed> {
+        let Self { wanted, store, .. } = self;
+        if store.account()?.is_none() || store.contact()? == wanted.contact {
+            return Ok(());
+        }
+        let Some(_lock) = store.lock()? else { return Ok(()) };
+        order::account(wanted, store, self.client()?).await.map(|_| ())
+    }
+
+    fn client(&self) -> Result<Box<dyn HttpClient>, Failed> {
+        let client = (self.reach)(&self.wanted)?;
+        Ok(Box::new(Heard { client, asked: self.asked.clone() }))
     }
 
     /// Of the certificate that is there, if it can be used.
@@ -154,6 +186,12 @@ impl Drop for Keeper {
 
 async fn keep(keeper: Weak<Keeper>, wake: Arc<Notify>) {
     let mut troubles = HashMap::new();
+    if let Some(held) = keeper.upgrade()
+        && let Ok(Err(failed)) = tokio::time::timeout(PATIENCE, held.introduce()).await
+    {
+        let error = failed.to_string();
+        tracing::warn!(error, "cannot tell the authority the new contact");
+    }
     loop {
         let (mut rest, mut number) = (LONGEST_PAUSE, 0);
         // Taken anew for each host: what nobody wants any more is not ordered.
@@ -184,6 +222,9 @@ fn pause(failures: u32) -> Duration {
     let times = 3_u32.saturating_pow(failures.saturating_sub(1));
     FIRST_PAUSE.saturating_mul(times).min(LONGEST_PAUSE)
 }
+
+#[cfg(test)]
+mod simulated;
 
 #[cfg(test)]
 mod tests {

@@ -1,29 +1,35 @@
 //! One certificate: the account, the order, the proof, the key (RFC 8555 section 7).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, Error, Identifier, NewAccount, NewOrder,
-    Order, OrderStatus, RetryPolicy,
+    Account, AccountCredentials, AuthorizationStatus, Error, HttpClient, Identifier, NewAccount,
+    NewOrder, Order, OrderStatus, Problem, RetryPolicy,
 };
-use portcullis_tls::{Client, Identity};
+use portcullis_tls::{Facts, Identity};
 
 use crate::answers::Shown;
-use crate::errands::Errands;
 use crate::store::Store;
 use crate::{Failed, Wanted};
 
 /// The account at the authority: the one that is kept, else a new one.
-pub(crate) async fn account(wanted: &Wanted, store: &Store) -> Result<Account, Failed> {
-    let client = Client::new(wanted.ca.as_deref(), None, "http/1.1")?;
-    let errands = Errands { client, directory: wanted.directory.clone() };
-    let builder = Account::builder_with_http(Box::new(errands));
-    if let Some(kept) = store.account()? {
-        let credentials: AccountCredentials = serde_json::from_str(&kept)?;
-        return Ok(builder.from_credentials(credentials).await?);
-    }
+pub(crate) async fn account(
+    wanted: &Wanted,
+    store: &Store,
+    client: Box<dyn HttpClient>,
+) -> Result<Account, Failed> {
+    let builder = Account::builder_with_http(client);
     let contact = wanted.contact.as_ref().map(|address| format!("mailto:{address}"));
     let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    if let Some(kept) = store.account()? {
+        let credentials: AccountCredentials = serde_json::from_str(&kept)?;
+        let account = builder.from_credentials(credentials).await?;
+        if store.contact()? != wanted.contact {
+            tell(&account, &contact, wanted, store).await?;
+        }
+        return Ok(account);
+    }
     let new = NewAccount {
         contact: &contact,
         terms_of_service_agreed: true, // nobody gets here without having agreed
@@ -31,7 +37,25 @@ pub(crate) async fn account(wanted: &Wanted, store: &Store) -> Result<Account, F
     };
     let (account, credentials) = builder.create(&new, wanted.directory.clone(), None).await?;
     store.keep_account(&serde_json::to_string(&credentials)?)?;
+    store.keep_contact(wanted.contact.as_deref())?;
     Ok(account)
+}
+
+/// Tells an account's new contact (RFC 8555 section 7.3.2). One that is refused stands in no order's way.
+async fn tell(
+    account: &Account,
+    contact: &[&str],
+    wanted: &Wanted,
+    store: &Store,
+) -> Result<(), Failed> {
+    match account.update_contacts(contact).await {
+        Ok(()) => Ok(store.keep_contact(wanted.contact.as_deref())?),
+        Err(error) => {
+            let (directory, error) = (&wanted.directory, error.to_string());
+            tracing::warn!(directory, error, "the authority does not take the new contact");
+            Ok(())
+        }
+    }
 }
 
 /// How often an order is looked at, and for how long: authorities look at a host from several places, and may
@@ -49,17 +73,20 @@ pub(crate) fn is_unknown_account(failed: &Failed) -> bool {
 
 /// True when the authority has had enough of us for a while.
 pub(crate) fn is_too_often(failed: &Failed) -> bool {
-    let Failed::Acme(Error::Api(problem)) = failed else { return false };
+    matches!(failed, Failed::Acme(Error::Api(problem)) if is_rate_limited(problem))
+}
+
+fn is_rate_limited(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some("urn:ietf:params:acme:error:rateLimited")
 }
 
-/// A new certificate and its key, as the text of one file.
+/// A new certificate and its key, as the text of one file, and what the certificate says.
 pub(crate) async fn order(
     account: &Account,
     host: &str,
     wanted: &Wanted,
     store: &Store,
-) -> Result<String, Failed> {
+) -> Result<(String, Arc<Facts>), Failed> {
     let identifiers = [Identifier::Dns(host.to_owned())];
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let mut shown = Vec::new();
@@ -78,14 +105,16 @@ pub(crate) async fn order(
     match order.poll_ready(&WAIT).await {
         Ok(OrderStatus::Ready) => {}
         Ok(status) => return Err(why(&mut order, format!("the order is {status:?}")).await),
-        Err(Error::Api(problem)) => return Err(why(&mut order, problem.to_string()).await),
+        Err(Error::Api(problem)) if !is_rate_limited(&problem) => {
+            return Err(why(&mut order, problem.to_string()).await);
+        }
         Err(error) => return Err(error.into()),
     }
     drop(shown);
     let key = order.finalize().await?;
     let text = format!("{}{key}", order.poll_certificate(&WAIT).await?);
-    let identity = Identity::read(&text, &text, None)?;
-    if identity.facts.covers(host) { Ok(text) } else { Err(Failed::Other) }
+    let facts = Identity::read(&text, &text, None)?.facts;
+    if facts.covers(host) { Ok((text, facts)) } else { Err(Failed::Other) }
 }
 
 /// What the authority met when it looked; `otherwise` if it does not say.

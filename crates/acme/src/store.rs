@@ -10,6 +10,8 @@ use http::Uri;
 use portcullis_core::template::encode;
 
 const ACCOUNT: &str = "account.json";
+/// What the authority was told of whom to write to; not there for nobody.
+const CONTACT: &str = "contact";
 const LOCK: &str = "lock";
 /// What is shown to the authority now, by whatever process it comes to.
 const SHOWN: &str = "shown";
@@ -40,10 +42,19 @@ impl Store {
 
     /// `None` when there is none yet.
     pub(crate) fn account(&self) -> io::Result<Option<String>> {
-        match fs::read_to_string(self.0.join(ACCOUNT)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        there(fs::read_to_string(self.0.join(ACCOUNT)))
+    }
+
+    /// The account's contact, as the authority knows it.
+    pub(crate) fn contact(&self) -> io::Result<Option<String>> {
+        there(fs::read_to_string(self.0.join(CONTACT)))
+    }
+
+    pub(crate) fn keep_contact(&self, contact: Option<&str>) -> io::Result<()> {
+        let path = self.0.join(CONTACT);
+        match contact {
+            Some(contact) => self.write(&path, contact.as_bytes()),
+            None => there(fs::remove_file(path)).map(|_| ()),
         }
     }
 
@@ -99,6 +110,14 @@ impl Store {
         file.write_all(text)?;
         file.sync_all()?;
         fs::rename(&beside, path)
+    }
+}
+
+/// `None` for what is not there.
+fn there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
     }
 }
 

@@ -50,12 +50,33 @@ pub enum Body {
 }
 
 /// What is on the wire of a body that was let go before its end, once it was.
-pub struct Rest(Rc<RefCell<Option<Incoming>>>);
+pub struct Rest(Rc<RefCell<Left>>);
+
+/// Where a body is left that nobody wants more of.
+#[derive(Default)]
+enum Left {
+    /// It is wanted, or came to its end.
+    #[default]
+    Nothing,
+    There(Incoming),
+    /// Whoever gets it, as soon as it is there.
+    Awaited(Box<dyn FnOnce(Incoming)>),
+}
 
 impl Rest {
     /// `None`: it came to its end, or is wanted still.
     pub fn take(&self) -> Option<Incoming> {
-        self.0.take()
+        match self.0.take() {
+            Left::There(body) => Some(body),
+            Left::Nothing | Left::Awaited(_) => None,
+        }
+    }
+
+    /// Hands it on later, if it is wanted still and will be let go before its end.
+    pub fn await_with(&self, whoever: impl FnOnce(Incoming) + 'static) {
+        if Rc::strong_count(&self.0) > 1 {
+            self.0.replace(Left::Awaited(Box::new(whoever)));
+        }
     }
 }
 
@@ -63,7 +84,7 @@ impl Rest {
 pub struct Arriving {
     /// There as long as this lives.
     inner: Option<Incoming>,
-    rest: Option<Rc<RefCell<Option<Incoming>>>>,
+    rest: Option<Rc<RefCell<Left>>>,
 }
 
 impl Arriving {
@@ -74,8 +95,11 @@ impl Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        if let Some(rest) = &self.rest {
-            rest.replace(self.inner.take().filter(|inner| !inner.is_end_stream()));
+        let Some(rest) = &self.rest else { return };
+        let Some(inner) = self.inner.take().filter(|inner| !inner.is_end_stream()) else { return };
+        match rest.take() {
+            Left::Awaited(whoever) => whoever(inner),
+            Left::Nothing | Left::There(_) => drop(rest.replace(Left::There(inner))),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use http::request::Parts;
 
 use crate::exchange::{Certificate, Claims, Consumer, Exchange, Params, query_pairs};
@@ -56,7 +57,7 @@ impl Exchange {
         self.facts().param(name)
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<Cow<'_, str>> {
         self.facts().header(name)
     }
 
@@ -110,6 +111,16 @@ impl Seen {
     }
 }
 
+/// A header's value as programs, templates and schemas see it: what is UTF-8 is that text; in all else each byte is the
+/// character of its number (ISO 8859-1), as it was once meant (RFC 9110 section 5.5).
+pub fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    let bytes = value.as_bytes();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    }
+}
+
 fn json(object: &serde_json::Map<String, serde_json::Value>) -> Value {
     Value::object(object.iter().map(|(name, value)| (name.as_str(), Value::json(value))))
 }
@@ -126,8 +137,8 @@ impl<'a> Facts<'a> {
                 Value::object([("name", Value::text(&consumer.name)), ("tier", tier)])
             }),
             "headers" => Value::object(self.request.headers.keys().map(|name| {
-                let value = self.header(name.as_str()).map_or(Value::NULL, Value::text);
-                (name.as_str(), value)
+                let value = self.header(name.as_str());
+                (name.as_str(), value.map_or(Value::NULL, |value| Value::text(&value)))
             })),
             // Of two with one name the first, as `{query.NAME}` and a rule's key read it.
             "query" => {
@@ -156,8 +167,8 @@ impl<'a> Facts<'a> {
         self.params.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
     }
 
-    fn header(self, name: &str) -> Option<&'a str> {
-        self.request.headers.get(name).and_then(|value| value.to_str().ok())
+    fn header(self, name: &str) -> Option<Cow<'a, str>> {
+        self.request.headers.get(name).map(header_text)
     }
 
     fn fact(self, field: &str) -> Cow<'a, str> {
@@ -173,7 +184,7 @@ impl<'a> Facts<'a> {
         match reference {
             Reference::Path(name) => self.param(name).map(Cow::Borrowed),
             Reference::Jwt(path) => self.jwt?.text(path),
-            Reference::Header(name) => self.header(name).map(Cow::Borrowed),
+            Reference::Header(name) => self.header(name),
             Reference::Query(name) => {
                 let mut pairs = query_pairs(self.request.uri.query().unwrap_or_default());
                 pairs.find_map(|(key, value)| (*key == **name).then_some(Cow::Owned(value)))
@@ -213,5 +224,24 @@ impl Scope for Seen {
 impl Lookup for Seen {
     fn lookup<'a>(&'a self, reference: &Reference) -> Option<Cow<'a, str>> {
         self.facts().lookup(reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_utf_8_is_latin_1() {
+        for (bytes, text) in [
+            (&b"plain"[..], "plain"),
+            (b"", ""),
+            ("Zo\u{eb}, \u{6771}\u{4eac}".as_bytes(), "Zo\u{eb}, \u{6771}\u{4eac}"),
+            (b"Zo\xeb", "Zo\u{eb}"),
+            (b"\xc3\xa9 and \xe9", "\u{c3}\u{a9} and \u{e9}"),
+            (b"\xc0\xaf", "\u{c0}\u{af}"),
+        ] {
+            assert_eq!(header_text(&HeaderValue::from_bytes(bytes).unwrap()), text, "{bytes:?}");
+        }
     }
 }

@@ -94,6 +94,13 @@ pub static CERTIFICATE_ENDS: Metric = Metric {
     labels: &["listener", "certificate"],
 };
 
+pub static STAPLE_ENDS: Metric = Metric {
+    name: "portcullis_ocsp_expiry_timestamp_seconds",
+    kind: Kind::Gauge,
+    help: "From when on the OCSP answer of a listener's certificate is too old to be shown, in seconds since 1970.",
+    labels: &["listener", "certificate"],
+};
+
 pub static ODD_HEADERS: Metric = Metric {
     name: "portcullis_odd_headers_total",
     kind: Kind::Counter,
@@ -142,6 +149,7 @@ pub const METRICS: &[&Metric] = &[
     &MALFORMED,
     &HANDSHAKES,
     &CERTIFICATE_ENDS,
+    &STAPLE_ENDS,
     &REFUSED,
     &ODD_HEADERS,
     &ACCEPT_ERRORS,

@@ -205,7 +205,47 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// Asks somebody who begins like this and goes on like that for ever.
+    async fn ask_endless(begin: &'static str, more: &'static str) -> FetchError {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answers = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await;
+            let (mut next, mut sent) = (begin.as_bytes(), 0);
+            let more = more.repeat(64);
+            while stream.write_all(next).await.is_ok() {
+                sent += next.len();
+                next = more.as_bytes();
+            }
+            sent
+        });
+        let request = Request::get(url).body(Bytes::new()).unwrap();
+        let allow = Allow { http: false, private: true };
+        let error = send(request, allow, None, Duration::from_secs(60)).await.unwrap_err();
+        let sent = answers.await.unwrap();
+        assert!(sent < 64 * LARGEST, "{sent} bytes were taken, or lie in between");
+        error
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up() {
+        for (begin, more) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", "endless "),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "8\r\nendless \r\n"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 999999999\r\n\r\n", "endless "),
+            ("HTTP/1.1 200 OK\r\n", "x-endless: yes\r\n"),
+            ("HTTP/1.1 200 OK\r\nx-endless: ", "endless "),
+        ] {
+            let error = ask_endless(begin, more).await;
+            assert!(matches!(error, FetchError::Answer(_)), "{begin:?}: {error}");
+        }
+    }
 
     #[test]
     fn private_networks_are_told_apart() {

@@ -5,6 +5,7 @@
 
 mod kit;
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +15,8 @@ use kit::pause::within;
 use kit::place::Place;
 use kit::script::{Answer, Content, Rule};
 use kit::upstream::Upstream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 /// Debug builds on a busy machine take their time over thousands of requests.
@@ -25,6 +28,31 @@ struct House {
     gateway: Gateway,
     upstream: Upstream,
     place: Place,
+}
+
+/// A service that answers after the first bytes of a body, and closes: at once, or when it has said so and then read
+/// all that came.
+async fn early(patient: bool) -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    tokio::task::spawn_local(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::task::spawn_local(answer_early(stream, patient));
+        }
+    });
+    Ok(address)
+}
+
+async fn answer_early(mut stream: TcpStream, patient: bool) -> Result<()> {
+    let mut buffer = vec![0; 2048];
+    stream.read_exact(&mut buffer).await?;
+    let answer = "HTTP/1.1 413 No\r\ncontent-length: 8\r\nconnection: close\r\n\r\ntoo much";
+    stream.write_all(answer.as_bytes()).await?;
+    if patient {
+        stream.shutdown().await?;
+        while stream.read(&mut buffer).await? > 0 {}
+    }
+    Ok(())
 }
 
 impl House {
@@ -44,12 +72,18 @@ impl House {
              upstreams:\n\
              \x20 up: {{ endpoints: [\"{}\"] }}\n\
              \x20 away: {{ endpoints: [\"http://127.0.0.1:9\"] }}\n\
+             \x20 hasty: {{ endpoints: [\"http://{}\"] }}\n\
+             \x20 patient: {{ endpoints: [\"http://{}\"] }}\n\
              routes:\n\
              - {{ name: closed, match: {{ path: /closed }}, policies: {{ authorize: \"false\" }}, forward: {{ to: up }} }}\n\
              - {{ name: small, match: {{ path: /small }}, policies: {{ body_limit: 1KiB }}, forward: {{ to: up }} }}\n\
              - {{ name: away, match: {{ path: /away }}, forward: {{ to: away }} }}\n\
+             - {{ name: hasty, match: {{ path: /hasty }}, forward: {{ to: hasty }} }}\n\
+             - {{ name: patient, match: {{ path: /patient }}, forward: {{ to: patient }} }}\n\
              - {{ name: all, match: {{ path: \"/*\" }}, forward: {{ to: up }} }}\n",
-            upstream.url()
+            upstream.url(),
+            early(false).await?,
+            early(true).await?,
         );
         let file = place.write("portcullis.yaml", &config)?;
         let gateway = Gateway::start(place.path(), &file, &[]).await?;
@@ -127,6 +161,26 @@ async fn who_is_answered_early_gets_the_answer_whatever_is_still_sent() {
                 for _ in 0..3 {
                     let said = house.run("curl", &line).await.unwrap();
                     assert!(wanted.contains(&said.as_str()), "curl {line}: {said}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_is_answered_early_by_a_service_gets_that_answer_too() {
+    let house = House::open().await.unwrap();
+    house.place.write("large", &"x".repeat(8 * 1024 * 1024)).unwrap();
+    for how in ["--http1.1", "--http2-prior-knowledge", "--http2 --cacert site.pem"] {
+        let base = if how.contains("cacert") { "SECURE" } else { "CLEAR" };
+        for path in ["/hasty", "/patient"] {
+            for upload in ["", "--header transfer-encoding:chunked"] {
+                let line = format!(
+                    "-sS -m 20 -w |%{{http_code}} {how} {upload} --upload-file large {base}{path}"
+                );
+                for _ in 0..5 {
+                    let said = house.run("curl", &line).await.unwrap();
+                    assert_eq!(said, "too much|413", "curl {line}");
                 }
             }
         }

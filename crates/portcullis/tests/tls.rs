@@ -93,6 +93,50 @@ impl House {
         (output.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
+    /// Of the authority `clients`, with what it says of the certificate in `site.ocsp`.
+    async fn staple(&mut self) {
+        let wish = Wish { by: Some("clients".into()), ..site(90) };
+        self.certificates.make(self.place.path(), "site", &wish).unwrap();
+        let facts = self.run("openssl", "x509 -in site.pem -noout -serial", "").await.1;
+        let serial = facts.trim().trim_start_matches("serial=");
+        let line = format!("V\t400101000000Z\t\t{serial}\tunknown\t/CN=site\n");
+        self.place.write("index", &line).unwrap();
+        self.respond("site").await;
+    }
+
+    /// Asks the responder anew.
+    async fn respond(&self, certificate: &str) {
+        let line = format!(
+            "ocsp -index index -CA clients.pem -rsigner clients.pem -rkey clients.key \
+             -issuer clients.pem -cert {certificate}.pem -respout site.ocsp -ndays 7"
+        );
+        let (good, said) = self.run("openssl", &line, "").await;
+        assert!(good, "{said}");
+    }
+
+    /// Makes the next answer be of 2001.
+    fn age(&self) {
+        let file = self.place.path().join("site.ocsp");
+        let mut old = std::fs::read(&file).unwrap();
+        let is_time = |it: &[u8]| {
+            it.split_last().is_some_and(|(z, it)| *z == b'Z' && it.iter().all(u8::is_ascii_digit))
+        };
+        let mut times = old.windows(15).enumerate().filter(|(_, it)| is_time(it));
+        let (at, _) = times.nth(2).unwrap(); // when the next one comes
+        old.splice(at..at + 4, *b"2001");
+        std::fs::write(&file, old).unwrap();
+    }
+
+    /// Waits until what OpenSSL prints of the staple has this.
+    async fn stapled(&self, wanted: &str) {
+        let stapled = async || {
+            let said = self.openssl("-status").await;
+            anyhow::ensure!(said.contains(wanted) && said.contains("answer"), "{said}");
+            Ok(())
+        };
+        eventually(BOUND, stapled).await.unwrap();
+    }
+
     fn ask(&self, http2: bool) -> Ask {
         let config = self.certificates.client("site", None, http2).unwrap();
         let tls = AskTls { config, server_name: "shop.example".into() };
@@ -275,50 +319,20 @@ fn the_example_does_what_it_says() {
 fn what_the_authority_said_of_a_certificate_is_handed_on() {
     run(async {
         let mut house = House::open(" }]").await;
-        let wish = Wish { by: Some("clients".into()), ..site(90) };
-        let (folder, certificates) = (house.place.path(), &mut house.certificates);
-        certificates.make(folder, "site", &wish).unwrap();
-        let facts = house.run("openssl", "x509 -in site.pem -noout -serial", "").await.1;
-        let serial = facts.trim().trim_start_matches("serial=");
-        house
-            .place
-            .write("index", &format!("V\t400101000000Z\t\t{serial}\tunknown\t/CN=site\n"))
-            .unwrap();
-        let (good, said) = house
-            .run(
-                "openssl",
-                "ocsp -index index -CA clients.pem -rsigner clients.pem -rkey clients.key \
-                 -issuer clients.pem -cert site.pem -respout site.ocsp -ndays 7",
-                "",
-            )
-            .await;
-        assert!(good, "{said}");
+        house.staple().await;
         let text = config(", ocsp: site.ocsp }]");
         house.place.write("portcullis.yaml", &text).unwrap();
         house.gateway.signal("HUP").await.unwrap();
-        let stapled = async || {
-            let said = house.openssl("-status").await;
-            anyhow::ensure!(said.contains("OCSP Response Status: successful"), "{said}");
-            anyhow::ensure!(said.contains("Cert Status: good"), "{said}");
-            Ok(())
-        };
-        eventually(BOUND, stapled).await.unwrap();
+        house.stapled("Cert Status: good").await;
         // It is judged: of another certificate, too old, not an answer.
         let check = format!("check {}", house.place.path().join("portcullis.yaml").display());
         let portcullis = env!("CARGO_BIN_EXE_portcullis");
         let (good, said) = house.run(portcullis, &check, "").await;
         assert!(good && !said.contains("site.ocsp"), "{said}");
-        let file = house.place.path().join("site.ocsp");
-        let mut old = std::fs::read(&file).unwrap();
-        let is_time = |it: &[u8]| it[..14].iter().all(u8::is_ascii_digit) && it[14] == b'Z';
-        let times: Vec<_> = (0..old.len() - 14).filter(|at| is_time(&old[*at..at + 15])).collect();
-        old[times[2]..][..4].copy_from_slice(b"2001"); // when the next one comes
-        std::fs::write(&file, old).unwrap();
+        house.age();
         let (good, said) = house.run(portcullis, &check, "").await;
         assert!(good && said.contains("site.ocsp: the responder's answer is too old"), "{said}");
-        let line = "ocsp -index index -CA clients.pem -rsigner clients.pem -rkey clients.key \
-                    -issuer clients.pem -cert robot.pem -respout site.ocsp -ndays 7";
-        house.run("openssl", line, "").await;
+        house.respond("robot").await;
         let (good, said) = house.run(portcullis, &check, "").await;
         assert!(!good && said.contains("it is of another certificate"), "{said}");
         house.place.write("site.ocsp", "no answer").unwrap();
@@ -327,5 +341,31 @@ fn what_the_authority_said_of_a_certificate_is_handed_on() {
             !good && said.contains("site.ocsp: it has no answer of an OCSP responder"),
             "{said}"
         );
+    });
+}
+
+#[test]
+fn what_is_too_old_is_not_handed_on_until_there_is_the_next() {
+    run(async {
+        let mut house = House::open(" }]").await;
+        house.staple().await;
+        house.age();
+        house.place.write("portcullis.yaml", &config(", ocsp: site.ocsp }]")).unwrap();
+        house.gateway.signal("HUP").await.unwrap();
+        let url = format!("-sS http://{}/metrics", house.gateway.admin().unwrap());
+        let reloaded = async || {
+            let metrics = house.run("curl", &url, "").await.1;
+            let found = metrics.lines().find(|it| it.starts_with("portcullis_ocsp_expiry_"));
+            let is_old = found.is_some_and(|it| it.contains("certificate=\"site.pem\"} 1"));
+            anyhow::ensure!(is_old, "{found:?}");
+            Ok(())
+        };
+        eventually(BOUND, reloaded).await.unwrap();
+        house.stapled("OCSP response: no response sent").await;
+        let told = |line: &String| line.contains("too old and not shown");
+        let found = |lines: &[String]| lines.iter().any(told).then_some(());
+        house.gateway.stderr.wait_for(BOUND, "a warning", 0, found).await.unwrap();
+        house.respond("site").await;
+        house.stapled("Cert Status: good").await;
     });
 }

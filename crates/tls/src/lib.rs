@@ -28,7 +28,7 @@ pub use pem::Identity;
 pub use proofs::Proofs;
 pub use rustls::ServerConfig;
 pub use server::{Clients, Server, Tickets, Version};
-pub use staple::Staple;
+pub use staple::{Staple, Staples};
 pub use stream::Stream;
 
 /// The one source of cryptography. Never the process's default: which one that is would depend on

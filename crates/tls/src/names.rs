@@ -8,15 +8,16 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::pem::Identity;
+use crate::staple::Staples;
 
 /// Certificates by what they are for. Several for one name differ in their keys: a client gets the
 /// first whose signatures it can check.
 #[derive(Debug, Default)]
 pub(crate) struct ByName {
-    exact: HashMap<String, Vec<Arc<CertifiedKey>>>,
+    exact: HashMap<String, Vec<Identity>>,
     /// By what follows `*.`.
-    wild: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    all: Vec<Arc<CertifiedKey>>,
+    wild: HashMap<String, Vec<Identity>>,
+    all: Vec<Identity>,
 }
 
 impl ByName {
@@ -28,28 +29,36 @@ impl ByName {
                     Some(suffix) => (&mut this.wild, suffix),
                     None => (&mut this.exact, name.as_str()),
                 };
-                table.entry(name.to_owned()).or_default().push(Arc::clone(&identity.key));
+                table.entry(name.to_owned()).or_default().push(identity.clone());
             }
-            this.all.push(Arc::clone(&identity.key));
+            this.all.push(identity.clone());
         }
         this
     }
 
     /// Those for a host, in lower case; all of them when none is.
-    fn find(&self, host: Option<&str>) -> &[Arc<CertifiedKey>] {
+    fn find(&self, host: Option<&str>) -> &[Identity] {
         let Some(host) = host else { return &self.all };
         let under = || self.wild.get(host.split_once('.')?.1);
         self.exact.get(host).or_else(under).map_or(&self.all, |found| found)
     }
 }
 
-impl ResolvesServerCert for ByName {
+/// Shows them with what is said of them now.
+#[derive(Debug)]
+pub(crate) struct Now {
+    pub(crate) names: Arc<ByName>,
+    pub(crate) staples: Arc<dyn Staples>,
+}
+
+impl ResolvesServerCert for Now {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let host = hello.server_name().map(str::to_ascii_lowercase);
-        let found = self.find(host.as_deref());
-        let fits =
-            |it: &&Arc<CertifiedKey>| it.key.choose_scheme(hello.signature_schemes()).is_some();
-        found.iter().find(fits).or(found.first()).cloned()
+        let found = self.names.find(host.as_deref());
+        let schemes = hello.signature_schemes();
+        let fits = |it: &&Identity| it.key.key.choose_scheme(schemes).is_some();
+        let chosen = found.iter().find(fits).or(found.first())?;
+        Some(Arc::clone(chosen.shown(&*self.staples)))
     }
 }
 
@@ -71,7 +80,7 @@ mod tests {
         let table = ByName::new(all.iter());
         let chosen = |host| {
             let found = table.find(host).first().unwrap();
-            all.iter().position(|identity| Arc::ptr_eq(&identity.key, found)).unwrap()
+            all.iter().position(|identity| Arc::ptr_eq(&identity.key, &found.key)).unwrap()
         };
         assert_eq!(chosen(Some("shop.example")), 2);
         assert_eq!(chosen(Some("www.shop.example")), 2, "exactly before by *");

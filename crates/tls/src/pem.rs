@@ -10,7 +10,7 @@ use rustls::{Error, InconsistentKeys, RootCertStore};
 use crate::broken::Broken;
 use crate::facts::Facts;
 use crate::provider;
-use crate::staple::Staple;
+use crate::staple::{Staple, Stapled, Staples};
 
 /// Whoever can show a certificate and has its key: the gateway, towards either side.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct Identity {
     pub facts: Arc<Facts>,
     /// What is said of it to whoever asks for that.
     pub staple: Option<Staple>,
+    stapled: Option<Arc<Stapled>>,
 }
 
 impl Identity {
@@ -29,14 +30,23 @@ impl Identity {
         let own = chain.first().ok_or(Broken::Missing("CERTIFICATE"))?;
         let facts = Arc::new(Facts::of(own)?);
         let certified = CertifiedKey::from_der(chain, private_key(key)?, &provider());
-        let mut certified = certified.map_err(|error| match error {
+        let certified = certified.map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Broken::Mismatch,
             Error::InvalidCertificate(_) => Broken::Certificate(error.to_string()),
             _ => Broken::Key(error.to_string()),
         })?;
         let staple = ocsp.as_ref().map(|it| Staple::read(it, &facts.serial)).transpose()?;
-        certified.ocsp = ocsp;
-        Ok(Self { key: Arc::new(certified), facts, staple })
+        let stapled = staple.map(|staple| {
+            let certified = CertifiedKey { ocsp, ..certified.clone() };
+            Arc::new(Stapled::new(certified, staple.ends))
+        });
+        Ok(Self { key: Arc::new(certified), facts, staple, stapled })
+    }
+
+    /// As it is shown now: with what is said of it, unless that is too old.
+    pub(crate) fn shown(&self, staples: &dyn Staples) -> &Arc<CertifiedKey> {
+        let stapled = self.stapled.as_ref().and_then(|it| it.shown(&self.facts, staples));
+        stapled.unwrap_or(&self.key)
     }
 }
 

@@ -7,15 +7,18 @@ use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::server::{
+    NoServerSessionStorage, ProducesTickets, WantsServerCert, WebPkiClientVerifier,
+};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use crate::broken::Broken;
 use crate::facts::next_list;
-use crate::names::ByName;
+use crate::names::{ByName, Now};
 use crate::pem::{self, Identity};
 use crate::proofs::{self, OrProof, Proofs};
 use crate::provider;
+use crate::staple::Staples;
 
 /// A version that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +71,10 @@ impl Clients {
 
 /// What a listener does before the first byte of HTTP.
 #[derive(Clone, Debug)]
-pub struct Server(ServerConfig);
+pub struct Server {
+    builder: ConfigBuilder<ServerConfig, WantsServerCert>,
+    names: Arc<ByName>,
+}
 
 /// Keys by which sessions are resumed, in whatever worker: new ones every six hours, good for twelve.
 /// A session brings the client's certificate back without looking at it again, so keys must not
@@ -107,18 +113,23 @@ impl Server {
             Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.verifier)),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName::new(identities.iter())));
+        Ok(Self { builder, names: Arc::new(ByName::new(identities.iter())) })
+    }
+
+    /// What connections are accepted with. `proofs` are for authorities that look.
+    pub fn with(
+        &self,
+        tickets: &Tickets,
+        staples: &Arc<dyn Staples>,
+        proofs: Option<&Arc<dyn Proofs>>,
+    ) -> Arc<ServerConfig> {
+        let now = Now { names: Arc::clone(&self.names), staples: Arc::clone(staples) };
+        let mut config = self.builder.clone().with_cert_resolver(Arc::new(now));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Ours first: all of these ciphers are good, and whoever looks for weak ones asks for an order.
         config.ignore_client_order = true;
         // What a worker would remember by itself is of no use to the others.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self(config))
-    }
-
-    /// What connections are accepted with. `proofs` are for authorities that look.
-    pub fn with(&self, tickets: &Tickets, proofs: Option<&Arc<dyn Proofs>>) -> Arc<ServerConfig> {
-        let mut config = self.0.clone();
         if let Some(proofs) = proofs {
             let (proofs, others) = (Arc::clone(proofs), config.cert_resolver);
             config.cert_resolver = Arc::new(OrProof { proofs, others });

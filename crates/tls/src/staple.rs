@@ -1,13 +1,18 @@
 //! What a responder says of a certificate (OCSP, RFC 6960 section 4.2): clients verify it, and many refuse one that
-//! is of another certificate or too old. So it is looked at where somebody can still be told.
+//! is of another certificate or too old. So it is looked at where somebody can still be told, and not shown any longer
+//! than it holds.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use rustls::sign::CertifiedKey;
 use x509_cert::der::asn1::{AnyRef, GeneralizedTime};
 use x509_cert::der::{Decode as _, Error, Reader as _, SliceReader, Tag, Tagged as _};
 
 use crate::broken::Broken;
-use crate::facts::hexadecimal;
+use crate::facts::{Facts, hexadecimal};
 
 /// `id-pkix-ocsp-basic`, the only kind of answer that there is.
 const BASIC: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x30\x01\x01";
@@ -31,6 +36,39 @@ impl Staple {
             Ok(Found::Nothing) => Err(Broken::Staple("it is of another certificate".to_owned())),
             Err(error) => Err(Broken::Staple(error.to_string())),
         }
+    }
+}
+
+/// What has to be known, and is to be heard, by whoever shows staples.
+pub trait Staples: Debug + Send + Sync {
+    fn now(&self) -> SystemTime;
+    /// Said once of each: a client came, and what was said of the certificate is too old to be shown.
+    fn ended(&self, facts: &Facts);
+}
+
+/// A certificate together with what is said of it.
+#[derive(Debug)]
+pub(crate) struct Stapled {
+    pub(crate) key: Arc<CertifiedKey>,
+    pub(crate) ends: Option<SystemTime>,
+    /// It is told once that it has ended.
+    is_told: AtomicBool,
+}
+
+impl Stapled {
+    pub(crate) fn new(key: CertifiedKey, ends: Option<SystemTime>) -> Self {
+        Self { key: Arc::new(key), ends, is_told: AtomicBool::new(false) }
+    }
+
+    /// As long as it is not too old.
+    pub(crate) fn shown(&self, facts: &Facts, staples: &dyn Staples) -> Option<&Arc<CertifiedKey>> {
+        if self.ends.is_none_or(|end| end > staples.now()) {
+            return Some(&self.key);
+        }
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            staples.ended(facts);
+        }
+        None
     }
 }
 
@@ -97,9 +135,11 @@ fn inside(any: AnyRef<'_>) -> Result<SliceReader<'_>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
     use std::time::Duration;
 
     use super::*;
+    use crate::pem::Identity;
 
     #[test]
     fn what_is_said_of_a_certificate_is_read() {
@@ -112,6 +152,41 @@ mod tests {
         for end in 0..der.len() {
             assert!(Staple::read(&der[..end], serial).is_err(), "{end}");
         }
+    }
+
+    #[derive(Debug, Default)]
+    struct At(AtomicU64, AtomicU64);
+
+    impl Staples for At {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn ended(&self, _: &Facts) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_becomes_too_old_is_not_shown_any_longer() {
+        let der = include_bytes!("../../../fuzz/seeds/certificate/staple.der");
+        let serial =
+            b"\x75\x69\x0f\xe4\xa0\xc0\x88\xbd\xff\x9b\x39\x69\x8d\x5e\xea\xea\x69\x63\x0c\x8f";
+        let mut params = rcgen::CertificateParams::new(["shop.example".to_owned()]).unwrap();
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(serial));
+        let key = rcgen::KeyPair::generate().unwrap();
+        let (text, key) = (params.self_signed(&key).unwrap().pem(), key.serialize_pem());
+        let identity = Identity::read(&text, &key, Some(der.to_vec())).unwrap();
+        let at = At::default();
+        let shown = |seconds| {
+            at.0.store(seconds, Ordering::Relaxed);
+            identity.shown(&at).ocsp.is_some()
+        };
+        assert!(shown(0) && shown(1_796_031_089));
+        assert_eq!(at.1.load(Ordering::Relaxed), 0);
+        assert!(!shown(1_796_031_090) && !shown(u64::from(u32::MAX)));
+        assert_eq!(at.1.load(Ordering::Relaxed), 1, "it is told once");
+        assert!(shown(1_796_031_089), "such as when a clock was wrong");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{Def, Term};
 use jaq_core::path::Part;
 
+use super::pattern;
 use super::program::CompileError;
 use super::reads::Reads;
 use super::syntax::{Node, each, offset_of};
@@ -102,8 +103,10 @@ impl<'a> Check<'a> {
             Some(_) => None,
             None => refusal(name, arguments),
         };
-        if let Some((message, hint)) = refusal {
-            let offset = offset_of(self.text, name);
+        let refusal = refusal.map(|(message, hint)| (name, message, hint));
+        let pattern = || pattern::judge(name, arguments).filter(|_| local.is_none());
+        if let Some((place, message, hint)) = refusal.or_else(pattern) {
+            let offset = offset_of(self.text, place);
             self.errors.push(CompileError { offset, message, hint: Some(hint.to_owned()) });
         }
     }

@@ -5,12 +5,15 @@
 use std::cell::RefCell;
 
 use jaq_core::Cv;
+use jaq_core::load::lex::StrPart;
+use jaq_core::load::parse::Term;
 use jaq_core::native::{Fun, bome};
 use regex::{Captures, Regex, RegexBuilder};
 
 use super::arithmetic::Outcome;
 use super::budget::{STEP, charge};
 use super::native::{Plain, native, text};
+use super::syntax::Node;
 use super::value::{Error, Value};
 
 /// How many compiled patterns a thread keeps.
@@ -20,6 +23,8 @@ const SIZE: usize = 1024 * 1024;
 /// What compiling one costs a run, and each of its bytes.
 const COMPILING: usize = 64 * 1024;
 const COMPILING_BYTE: usize = 8 * 1024;
+/// The longest one that a program may write down, in bytes: a run can pay for it.
+const LONGEST: usize = 8000;
 
 thread_local! {
     static PATTERNS: RefCell<Vec<(String, Regex)>> = const { RefCell::new(Vec::new()) };
@@ -104,6 +109,18 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
         return Ok(regex);
     }
     charge(COMPILING + COMPILING_BYTE.saturating_mul(pattern.len()))?;
+    let regex = builder(pattern, flags)?.build();
+    let regex = regex.map_err(|_| Error::str("the pattern is no regular expression"))?;
+    PATTERNS.with_borrow_mut(|patterns| {
+        if patterns.len() >= KEPT {
+            patterns.remove(0);
+        }
+        patterns.push((key, regex.clone()));
+    });
+    Ok(regex)
+}
+
+fn builder(pattern: &str, flags: &str) -> Result<RegexBuilder, Error> {
     let mut builder = RegexBuilder::new(pattern);
     builder.size_limit(SIZE).dfa_size_limit(SIZE);
     for flag in flags.chars() {
@@ -118,12 +135,54 @@ fn compiled(pattern: &str, flags: &str) -> Result<Regex, Error> {
             _ => return Err(Error::str(format_args!("unknown regex flag `{flag}`"))),
         };
     }
-    let regex = builder.build().map_err(|_| Error::str("the pattern is no regular expression"))?;
-    PATTERNS.with_borrow_mut(|patterns| {
-        if patterns.len() >= KEPT {
-            patterns.remove(0);
+    Ok(builder)
+}
+
+/// What is wrong with the pattern of a call, if the program writes it down, where, and what to do about it.
+pub(super) fn judge<'a>(
+    name: &'a str,
+    arguments: &[Node<'a>],
+) -> Option<(&'a str, String, &'static str)> {
+    let (pattern, flags) = match (name, arguments) {
+        ("test" | "match" | "capture" | "scan" | "splits", [pattern]) => (pattern, None),
+        ("sub" | "gsub", [pattern, _]) => (pattern, None),
+        ("test" | "match" | "capture" | "scan" | "split" | "splits", [pattern, flags])
+        | ("sub" | "gsub", [pattern, _, flags]) => (pattern, Some(flags)),
+        _ => return None,
+    };
+    let (place, pattern) = constant(pattern)?;
+    if pattern.len() > LONGEST {
+        let (long, hint) = (pattern.len(), "look for parts of it, each with a pattern of its own");
+        let message = format!("the pattern is {long} bytes long, and a run can pay for {LONGEST}");
+        return Some((place.unwrap_or(name), message, hint));
+    }
+    let flags = flags.map_or_else(|| Some((None, String::new())), constant)?.1;
+    let why = match builder(&pattern, &flags) {
+        Err(error) => error.to_string(),
+        Ok(builder) => {
+            let why = builder.build().err()?.to_string();
+            let why = why.lines().last().unwrap_or_default();
+            let why = why.strip_prefix("error: ").unwrap_or(why);
+            format!("the pattern is no regular expression: {why}")
         }
-        patterns.push((key, regex.clone()));
-    });
-    Ok(regex)
+    };
+    let hint = "there is no look-around and no backreference; a `\\` stands in a text as `\\\\`";
+    Some((place.unwrap_or(name), why, hint))
+}
+
+/// A text that is written down, and its first piece.
+fn constant<'a>(term: &Node<'a>) -> Option<(Option<&'a str>, String)> {
+    let Term::Str(None, parts) = term else { return None };
+    let (mut first, mut text) = (None, String::new());
+    for part in parts {
+        match part {
+            StrPart::Str(piece) => {
+                first.get_or_insert(*piece);
+                text.push_str(piece);
+            }
+            StrPart::Char(character) => text.push(*character),
+            StrPart::Term(_) => return None,
+        }
+    }
+    Some((first, text))
 }

@@ -274,6 +274,8 @@ fn exchange(
             if let Some(body) = rest.take() {
                 // On the heap: answers that nobody gets early do not carry it along.
                 Box::pin(see_off(body, response.body().is_end_stream())).await;
+            } else {
+                rest.await_with(drain_beside);
             }
         }
         Ok(exit.answer(response, recording))
@@ -287,6 +289,10 @@ async fn see_off(mut body: Incoming, is_bare: bool) {
     if is_bare && tokio::time::timeout(GRACE, drain(&mut body)).await.is_ok() {
         return;
     }
+    drain_beside(body);
+}
+
+fn drain_beside(mut body: Incoming) {
     tokio::task::spawn_local(async move {
         let _ = tokio::time::timeout(refuse::LINGER, drain(&mut body)).await;
     });

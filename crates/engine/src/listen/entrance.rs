@@ -4,16 +4,17 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{HeaderName, HeaderValue};
 use portcullis_acme::{Answers, Keeper};
 use portcullis_core::metrics::{Counter, Gauge};
-use portcullis_core::{Build, Certificate, Networks, Secure, headers};
-use portcullis_tls::{Accepted, Facts, Failure, Proofs, ServerConfig, Tickets};
+use portcullis_core::{Build, Certificate, Clock, Networks, Secure, headers};
+use portcullis_tls::{Accepted, Facts, Failure, Proofs, ServerConfig, Staples, Tickets};
 use serde_json::{Map, Value, json};
 
-use crate::metrics::{CERTIFICATE_ENDS, HANDSHAKES};
-use crate::plan::{ListenerPlan, TlsPlan};
+use crate::metrics::{CERTIFICATE_ENDS, HANDSHAKES, STAPLE_ENDS};
+use crate::plan::{ListenerPlan, Shown, TlsPlan};
 use crate::router::HostPattern;
 use crate::settings::CertificatePart;
 
@@ -59,12 +60,9 @@ impl Tls {
         let tickets = build.keep("tickets", listener, mark, |_| Arc::new(Tickets::new()));
         let counter = |outcome| build.metrics.counter(&HANDSHAKES, &[listener, outcome]);
         let failed = Failure::ALL.map(Failure::as_str).map(|reason| (reason, counter(reason)));
-        let ends = plan.shown.iter().map(|shown| {
-            let gauge = build.metrics.gauge(&CERTIFICATE_ENDS, &[listener, &shown.file]);
-            gauge.set(shown.facts.expires());
-            gauge
-        });
-        let ends = ends.collect();
+        let ends = plan.shown.iter().flat_map(|shown| ends(shown, listener, build)).collect();
+        let (clock, name) = (build.clock.clone(), Arc::from(listener));
+        let staples: Arc<dyn Staples> = Arc::new(OnTime { clock, listener: name });
         let proven = counter("acme");
         let acme = plan.acme.as_ref();
         let proofs: Option<Arc<dyn Proofs>> = match acme {
@@ -74,11 +72,11 @@ impl Tls {
         // Tickets of their own: what was begun without a certificate is not resumed where one is asked for.
         let unasked = plan.unasked.as_ref().zip(plan.clients.as_ref()).map(|(server, clients)| {
             let tickets = build.keep("tickets unasked", listener, 0, |_| Arc::new(Tickets::new()));
-            (clients.hosts.clone(), server.with(&tickets, proofs.as_ref()))
+            (clients.hosts.clone(), server.with(&tickets, &staples, proofs.as_ref()))
         });
         Self {
             unasked,
-            config: plan.server.with(&tickets, proofs.as_ref()),
+            config: plan.server.with(&tickets, &staples, proofs.as_ref()),
             headers: plan.clients.as_ref().map_or_else(Vec::new, |it| it.headers.clone()),
             asks_for_certificates: plan.clients.is_some(),
             hsts: plan.hsts.clone(),
@@ -128,6 +126,40 @@ impl Tls {
             hsts: self.hsts.clone(),
         }
     }
+}
+
+/// What responders say is shown by the gateway's clock.
+#[derive(Debug)]
+struct OnTime {
+    clock: Clock,
+    listener: Arc<str>,
+}
+
+impl Staples for OnTime {
+    fn now(&self) -> SystemTime {
+        self.clock.wall()
+    }
+
+    fn ended(&self, facts: &Facts) {
+        let (listener, subject) = (&*self.listener, &facts.subject);
+        let text = "the OCSP answer of a certificate is too old and not shown: get the next one";
+        tracing::warn!(listener, subject, serial = facts.serial, "{text}");
+    }
+}
+
+/// When a certificate ends, and what a responder said of it.
+fn ends(shown: &Shown, listener: &str, build: &Build<'_>) -> Vec<Gauge> {
+    let labels = [listener, shown.file.as_str()];
+    let gauge = build.metrics.gauge(&CERTIFICATE_ENDS, &labels);
+    gauge.set(shown.facts.expires());
+    let mut all = vec![gauge];
+    if let Some(end) = shown.staple.as_ref().and_then(|(staple, ..)| staple.ends) {
+        let since = end.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let gauge = build.metrics.gauge(&STAPLE_ENDS, &labels);
+        gauge.set(i64::try_from(since).unwrap_or(i64::MAX));
+        all.push(gauge);
+    }
+    all
 }
 
 /// `$client_cert`.

@@ -80,8 +80,7 @@ fn staple(shown: &Shown, now: SystemTime, out: &mut Diagnostics) {
         let message = format!("{file}: the responder does not call the certificate good");
         out.warning(*span, message).hint("clients refuse it: ask its authority why");
     } else if staple.ends.is_some_and(|end| end <= now) {
-        let message = format!("{file}: the responder's answer is too old");
-        out.warning(*span, message)
-            .hint("clients may refuse it: get the next one, or leave it out");
+        let message = format!("{file}: the responder's answer is too old: it is not shown");
+        out.warning(*span, message).hint("get the next one, or leave it out");
     }
 }

@@ -101,7 +101,7 @@ impl Source {
                 name.map(|name| Cow::Borrowed(&**name))
             }
             Self::Claim(claim) => exchange.jwt.as_ref()?.text(claim),
-            Self::Header(name) => exchange.header(name).map(Into::into),
+            Self::Header(name) => exchange.header(name),
             Self::Path(name) => exchange.param(name).map(Into::into),
             Self::ClientIp => Some(exchange.client_ip.to_string().into()),
             Self::Expression(program) => {

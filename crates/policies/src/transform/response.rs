@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, ETAG, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use portcullis_core::context::header_text;
 use portcullis_core::mapping::{RunError, Scope, Value};
 use portcullis_core::template::Lookup;
 use portcullis_core::{
@@ -49,8 +50,9 @@ impl<R: Scope> Scope for Answered<'_, R> {
             "response" => {
                 let original = &self.answer.original;
                 let header = |name: &http::HeaderName| {
-                    let value = original.get(name).and_then(|value| value.to_str().ok());
-                    (name.as_str().to_owned(), value.map_or(Value::NULL, Value::text))
+                    let value = original.get(name).map(header_text);
+                    let value = value.map_or(Value::NULL, |value| Value::text(&value));
+                    (name.as_str().to_owned(), value)
                 };
                 let headers = Value::object(original.keys().map(header));
                 Value::object([("headers", headers)])

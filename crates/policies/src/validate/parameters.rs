@@ -8,6 +8,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
 use jsonschema::Validator;
 use portcullis_core::FieldError;
+use portcullis_core::context::header_text;
 use portcullis_core::exchange::query_pairs;
 use serde_json::Value;
 
@@ -53,10 +54,10 @@ impl<'g> Given<'g> {
         self.pairs.get_or_init(|| query_pairs(self.query).collect())
     }
 
-    /// All lines of a header. What is no UTF-8 travels on, so it is looked at too.
+    /// All lines of a header.
     fn lines(&self, name: &HeaderName) -> Vec<String> {
         let all = self.headers.get_all(name).iter();
-        all.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+        all.map(|value| header_text(value).into_owned()).collect()
     }
 
     fn cookies(&self) -> &[(String, String)] {

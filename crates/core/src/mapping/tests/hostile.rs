@@ -1,7 +1,7 @@
 //! Bodies that are written to hurt: none of them may take the process, a worker's time, or memory
 //! without bound.
 
-use super::{compile, fails, run};
+use super::{compile, fails, refused, run};
 use crate::mapping::Value;
 use crate::mapping::budget::SPENT;
 
@@ -79,6 +79,25 @@ fn patterns_take_time_in_line_with_the_text() {
     let patterns =
         format!("[{}]", (0..2000).map(|i| format!("\"a{i}\"")).collect::<Vec<_>>().join(","));
     assert_eq!(fails("map(. as $p | \"x\" | test($p))", &patterns), SPENT);
+}
+
+#[test]
+fn a_pattern_that_no_run_can_pay_for_is_refused_where_it_stands() {
+    let name = |length| format!("[scan(\"{}\")] | length", "x".repeat(length));
+    assert_eq!(run(&name(8000), "\"x\"").unwrap(), "0");
+    let error = refused(&name(8001));
+    assert_eq!(error.offset, "[scan(\"".len());
+    assert!(error.message.contains("8001 bytes") && error.hint.is_some(), "{}", error.message);
+    for (program, place) in [
+        ("gsub(\"(\"; \"\")", 6),
+        ("sub(\"a\\n(\"; \"\"; \"g\")", 5),
+        ("split(\"a{999}{999}{999}\"; \"i\")", 7),
+        ("[.[] | select(test(\"\\\\d(\"; null | \"g\"))]", 0),
+        ("def test(re): re; test(\"(\")", 0),
+    ] {
+        let refused = compile(program).err().map_or(0, |errors| errors[0].offset);
+        assert_eq!(refused, place, "{program}");
+    }
 }
 
 #[test]
