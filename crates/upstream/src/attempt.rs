@@ -1,6 +1,7 @@
 //! One attempt: one request to one endpoint, until the head of its answer or until it is lost.
 
 use std::cell::Cell;
+use std::pin::Pin;
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -278,8 +279,11 @@ impl Attempt<'_> {
             let place = |within| streams.place(socket, connector, within, now, count);
             let (stream, kept) = self.connecting(place).await?;
             let progress = request.as_ref().and_then(|request| request.body.progress());
-            let sending = Streams::send(stream, request, wants_back);
-            match self.within(progress.as_deref(), sending, h2::Sent::Lost).await {
+            let sent = {
+                let sending = std::pin::pin!(Streams::send(stream, request, wants_back));
+                self.within(progress.as_deref(), sending, h2::Sent::Lost).await
+            };
+            match sent {
                 h2::Sent::Answered(head, stream) => return Ok((head, stream)),
                 h2::Sent::Gone if kept && request.is_some() => {}
                 h2::Sent::Gone => return Err(Lost::Reset("closed at once".to_owned())),
@@ -291,14 +295,15 @@ impl Attempt<'_> {
 
     async fn send(&self, connection: &mut Connection, request: Ready) -> Sent {
         let progress = request.body.progress();
-        self.within(progress.as_deref(), connection.send(request), Sent::Lost).await
+        let sending = std::pin::pin!(connection.send(request));
+        self.within(progress.as_deref(), sending, Sent::Lost).await
     }
 
     /// Sends within the time that the settings allow.
     async fn within<T>(
         &self,
         progress: Option<&Progress>,
-        sending: impl Future<Output = T>,
+        mut sending: Pin<&mut impl Future<Output = T>>,
         late: impl Fn(Lost) -> T,
     ) -> T {
         let begun = Instant::now();
@@ -306,14 +311,13 @@ impl Attempt<'_> {
             Some(_) => self.timeouts.request.min(self.timeouts.idle),
             None => self.timeouts.request,
         };
-        let mut sending = std::pin::pin!(sending);
         let first_look = self.not_after_deadline(begun + first_look);
         let first_look = self.nudge.map_or(first_look, |nudge| first_look.min(nudge.at));
         let mut timer = std::pin::pin!(tokio::time::sleep_until(first_look));
         loop {
             tokio::select! {
                 biased;
-                sent = &mut sending => return sent,
+                sent = sending.as_mut() => return sent,
                 () = &mut timer => match self.verdict(progress, begun) {
                     Ok(later) => timer.as_mut().reset(self.not_after_deadline(later)),
                     Err(lost) => return late(lost),

@@ -173,23 +173,28 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             tried.push(picked.place);
             let trial = Trial::new(self.upstream, self.set, &picked, permit);
             let attempts = count(&tried);
-            let ended = {
+            // A block, so that what came of an attempt is not carried through the wait.
+            let wait = {
                 let nudge = self.nudge(&tried, request.as_ref());
                 let head = request.as_ref().filter(|_| nudge.is_some());
                 let head = head.map(|request| Rc::clone(&request.head));
-                let mut first =
-                    pin!(self.once(trial, slot.clone(), request, attempts, nudge.as_ref()));
-                if let Some(ended) = soon(first.as_mut(), nudge.as_ref()).await {
-                    ended
-                } else {
-                    Box::pin(self.race(first, head, &mut tried)).await
-                }
+                let ended = {
+                    let mut first =
+                        pin!(self.once(trial, slot.clone(), request, attempts, nudge.as_ref()));
+                    if let Some(ended) = soon(first.as_mut(), nudge.as_ref()).await {
+                        ended
+                    } else {
+                        Box::pin(self.race(first, head, &mut tried)).await
+                    }
+                };
+                let again = || self.again(&ended, count(&tried), picked.on_trial);
+                let Some(wait) = request.as_ref().and_then(|_| again()) else {
+                    return ended.into_result();
+                };
+                last = Some(Box::new(ended));
+                wait
             };
-            let again =
-                request.as_ref().and_then(|_| self.again(&ended, count(&tried), picked.on_trial));
-            let Some(wait) = again else { return ended.into_result() };
             self.upstream.metrics.retried.inc();
-            last = Some(Box::new(ended));
             if !wait.is_zero() {
                 Box::pin(tokio::time::sleep(wait)).await;
                 self.look_at_clock();

@@ -7,9 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{
-    CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER,
-};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame, SizeHint};
 use portcullis_core::problem::too_large;

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use portcullis_core::{Peer, Problem};
+use portcullis_core::{Peer, Problem, Response};
 use portcullis_tls::{Failure, Stream};
 use portcullis_upstream::OnWorker;
 use tokio::net::TcpStream;
@@ -37,8 +37,10 @@ use crate::problems::{FLOOD, HEADER_TIMEOUT};
 /// hyper keeps at least this much of a head in memory.
 const SMALLEST_BUFFER: usize = 8192;
 
-/// How long an answer without a body waits for the end of its request.
+/// An answer without a body waits for the end of its request while more of that comes at least this often, but no
+/// longer than that.
 const GRACE: Duration = Duration::from_millis(100);
+const LONGEST_GRACE: Duration = Duration::from_secs(2);
 
 /// Why an HTTP/2 connection ends (RFC 9113 section 7).
 const NO_ERROR: u32 = 0;
@@ -263,21 +265,25 @@ fn exchange(
     let mut recording = Recording::new(exchange, Rc::clone(&snapshot), Rc::clone(line));
     let door = Rc::clone(door);
     async move {
-        let mut response = pipeline::serve(&snapshot, recording.exchange(), refused).await;
-        if (door.is_closing() || is_last)
-            && recording.exchange().record.version != http::Version::HTTP_2
-        {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(rest) = rest {
-            drop(std::mem::take(&mut recording.exchange().body));
-            if let Some(body) = rest.take() {
-                // On the heap: answers that nobody gets early do not carry it along.
-                Box::pin(see_off(body, response.body().is_end_stream())).await;
-            } else {
-                rest.await_with(drain_beside);
+        let response = {
+            let mut response = pipeline::serve(&snapshot, recording.exchange(), refused).await;
+            if (door.is_closing() || is_last)
+                && recording.exchange().record.version != http::Version::HTTP_2
+            {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-        }
+            response
+        };
+        let Some(rest) = rest else { return Ok(exit.answer(response, recording)) };
+        drop(std::mem::take(&mut recording.exchange().body));
+        let response = match rest.take() {
+            // On the heap: answers that nobody gets early do not carry it along.
+            Some(body) => Box::pin(see_off(body, response)).await,
+            None => {
+                rest.await_with(drain_beside);
+                response
+            }
+        };
         Ok(exit.answer(response, recording))
     }
 }
@@ -285,11 +291,24 @@ fn exchange(
 /// What a client of HTTP/2 still sends of a request that has its answer is read and thrown away for a while. Its
 /// stream would else be reset, and there are clients (curl before 8) that take this for the loss of their answer.
 /// They also wait for ever when an answer without a body comes before they have sent all: so that one waits a little.
-async fn see_off(mut body: Incoming, is_bare: bool) {
-    if is_bare && tokio::time::timeout(GRACE, drain(&mut body)).await.is_ok() {
-        return;
+async fn see_off(mut body: Incoming, response: Response) -> Response {
+    let is_bare = response.body().is_end_stream();
+    let ended = is_bare && tokio::time::timeout(LONGEST_GRACE, ends(&mut body)).await == Ok(true);
+    if !ended {
+        drain_beside(body);
     }
-    drain_beside(body);
+    response
+}
+
+/// Whether a body comes to its end without a rest.
+async fn ends(body: &mut Incoming) -> bool {
+    loop {
+        match tokio::time::timeout(GRACE, body.frame()).await {
+            Ok(Some(Ok(_))) => {}
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
 }
 
 fn drain_beside(mut body: Incoming) {

@@ -37,7 +37,8 @@ pub fn open(
     let (mut parts, incoming) = request.into_parts();
     let time = worker.clock.wall();
     let present = Present::of(&parts.headers);
-    let malformed = if parts.version == Version::HTTP_2 { malformed(&parts, present) } else { None };
+    let malformed =
+        if parts.version == Version::HTTP_2 { malformed(&parts, present) } else { None };
     if present.upgrade || parts.version == Version::HTTP_2 {
         websocket::mark(&mut parts, incoming.is_end_stream());
     }
