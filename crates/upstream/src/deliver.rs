@@ -196,7 +196,7 @@ impl<'d, C: Carrier> Delivery<'d, C> {
             };
             self.upstream.metrics.retried.inc();
             if !wait.is_zero() {
-                Box::pin(tokio::time::sleep(wait)).await;
+                tokio::time::sleep(wait).await;
                 self.look_at_clock();
             }
         }

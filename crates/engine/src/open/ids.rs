@@ -43,7 +43,7 @@ pub fn assign(
     let (id, mut value): (Arc<str>, _) = match given {
         Some((value, text)) => (Arc::from(text), value.clone()),
         None => {
-            let made: Arc<str> = make(time);
+            let made = make(time);
             // Hex digits are always a header's value.
             let value = HeaderValue::from_str(&made).unwrap_or(HeaderValue::from_static("-"));
             (made, value)
